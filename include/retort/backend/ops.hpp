@@ -1,0 +1,47 @@
+#pragma once
+// The vocabulary that a backend implements: `Kernels<B>` is a struct of static functions, specialised per backend
+// (`backend/cpu_kernels.hpp`, later `cuda/kernels.cuh`). Autograd ops are written once against it.
+//
+// Conventions: row-major dense views; images are N x H x W x C; linear weights are in x out; convolution weights are
+// KH x KW x (C_in / groups) x C_out. `Write` says whether a result replaces or adds to what is there: gradients add,
+// except that the first contribution of a step replaces, which saves a pass that clears.
+
+#include <retort/core/view.hpp>
+#include <retort/fwd.hpp>
+
+namespace retort {
+
+enum class Write { replace, add };
+enum class Transpose { no, yes };
+
+/// What a matrix product or convolution applies to its result before storing it.
+enum class Epilogue { none, relu };
+
+/// Geometry of a 2-D convolution over NHWC images. Output extent: (H + 2*padding - kernel) / stride + 1.
+struct Conv2dGeometry {
+  int kernel_h = 3, kernel_w = 3;
+  int stride = 1;
+  int padding = 1;
+  int groups = 1;  ///< C_in = C_out = groups is a depthwise convolution.
+  friend constexpr bool operator==(const Conv2dGeometry&, const Conv2dGeometry&) = default;
+
+  Shape<4> output(Shape<4> x, index_t channels_out) const {
+    return {x[0], (x[1] + 2 * padding - kernel_h) / stride + 1, (x[2] + 2 * padding - kernel_w) / stride + 1,
+            channels_out};
+  }
+};
+
+/// Window of a pooling op over NHWC images. Padding taps do not count: max ignores them, average divides by the taps
+/// inside the image.
+struct PoolGeometry {
+  int kernel = 2, stride = 2, padding = 0;
+  Shape<4> output(Shape<4> x) const {
+    return {x[0], (x[1] + 2 * padding - kernel) / stride + 1, (x[2] + 2 * padding - kernel) / stride + 1, x[3]};
+  }
+};
+
+/// Primary template: a backend specialises it.
+template <class B>
+struct Kernels;
+
+}  // namespace retort

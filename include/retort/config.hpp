@@ -1,0 +1,34 @@
+#pragma once
+// Every compiler and instruction-set switch of the library lives here; no other header tests a compiler macro.
+
+#include <retort/version.hpp>
+
+#if defined(__CUDACC__)
+#define RETORT_HD __host__ __device__ inline
+#else
+/// Decorates a function that runs on the host and, under nvcc, on the device. Functions only, never members or bases.
+#define RETORT_HD inline
+#endif
+
+// The widest vector that the translation unit was compiled for. Kernels live in an inline namespace that carries its
+// name, so that objects compiled with different -m flags can be linked together without breaking the one-definition rule.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define RETORT_ISA isa_avx512
+#define RETORT_VECTOR_BYTES 64
+#define RETORT_VECTOR_REGISTERS 32
+#elif defined(__AVX2__) && defined(__FMA__)
+#define RETORT_ISA isa_avx2
+#define RETORT_VECTOR_BYTES 32
+#define RETORT_VECTOR_REGISTERS 16
+#else
+#define RETORT_ISA isa_baseline
+#define RETORT_VECTOR_BYTES 16
+#define RETORT_VECTOR_REGISTERS 16
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define RETORT_INLINE inline __attribute__((always_inline))
+#define RETORT_RESTRICT __restrict__
+#else
+#error "retort needs GCC 12 or Clang 14 or newer: its CPU kernels use the vector extensions of these compilers"
+#endif
