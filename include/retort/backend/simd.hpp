@@ -2,6 +2,7 @@
 // One small SIMD type over the compilers' vector extensions. Hot kernels name their vectors instead of hoping for
 // auto-vectorisation, are correct with and without -ffast-math, and compile to SSE2, AVX2 or AVX-512 by the unit's flags.
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <retort/config.hpp>
@@ -10,14 +11,24 @@
 namespace retort::simd {
 inline namespace RETORT_ISA {
 
+namespace detail {
+/// The compiler's vector types. In a struct of their own because GCC takes a dependent vector type for its element
+/// type when it compares the signatures of one class.
+template <class T, int N>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(sizeof(T) * N)));
+  typedef T unaligned __attribute__((vector_size(sizeof(T) * N), aligned(sizeof(T)), may_alias));
+};
+}  // namespace detail
+
 /// N lanes of an arithmetic type; N is a power of two. Arithmetic works lane by lane, also against scalars.
 /// Comparisons give a `Mask`, to be used with `select`.
 template <class T, int N>
 struct Pack {
   using value_type = T;
   static constexpr int lanes = N;
-  typedef T vector_type __attribute__((vector_size(sizeof(T) * N)));
-  typedef T unaligned_type __attribute__((vector_size(sizeof(T) * N), aligned(sizeof(T)), may_alias));
+  using vector_type = typename detail::VectorOf<T, N>::type;
+  using unaligned_type = typename detail::VectorOf<T, N>::unaligned;
   using mask_type = decltype(vector_type{} < vector_type{});
 
   vector_type v;

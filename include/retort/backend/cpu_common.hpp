@@ -1,0 +1,27 @@
+#pragma once
+// What the CPU kernel headers share: argument types that do not take part in deduction, and shape checks.
+
+#include <algorithm>
+#include <retort/backend/cpu.hpp>
+#include <retort/backend/ops.hpp>
+#include <retort/backend/simd.hpp>
+#include <type_traits>
+
+namespace retort::cpu {
+inline namespace RETORT_ISA {
+
+/// A read-only argument. T is deduced from the output alone, so that `View<T, R>` and `Tensor` convert.
+template <class T, int Rank>
+using In = std::type_identity_t<View<const T, Rank>>;
+/// A pointer argument that may be written as `nullptr` without upsetting deduction.
+template <class T>
+using Pointer = std::type_identity_t<T*>;
+
+/// Throws shape_error naming both shapes when they differ.
+template <int Rank>
+inline void check_shape(const char* what, const Shape<Rank>& actual, const Shape<Rank>& expected) {
+  require<shape_error>(actual == expected, what, ": expected shape ", expected, ", got ", actual);
+}
+
+}  // namespace RETORT_ISA
+}  // namespace retort::cpu
