@@ -1,0 +1,168 @@
+#pragma once
+// exp, log, tanh and the normal distribution function for packs: branch-free polynomials, our own minimax fits.
+//
+// Rounding to an integer is done by conversion, never by adding and subtracting 1.5 * 2^23: -ffast-math folds that away.
+// Clamps are written so that a NaN stays a NaN. float: within 3e-7 relative; double: exp within 1e-14, the others
+// lane by lane through <cmath>, since double is the precision of checks, not of training.
+
+#include <cmath>
+#include <cstdint>
+#include <retort/backend/simd.hpp>
+#include <retort/functor/math.hpp>
+
+namespace retort::simd {
+inline namespace RETORT_ISA {
+namespace detail {
+
+template <class T>
+struct Ieee;
+template <>
+struct Ieee<float> {
+  using bits = std::int32_t;
+  static constexpr int mantissa = 23, lowest_exponent = -126;
+};
+template <>
+struct Ieee<double> {
+  using bits = std::int64_t;
+  static constexpr int mantissa = 52, lowest_exponent = -1022;
+};
+template <class T, int N>
+using BitsVector = typename Pack<typename Ieee<T>::bits, N>::vector_type;
+template <int N>
+using IntVector = typename Pack<std::int32_t, N>::vector_type;
+
+/// c[0] + c[1] x + ... by Horner's rule.
+template <class P, class T, int K>
+RETORT_INLINE P polynomial(P x, const T (&c)[K]) {
+  P sum = P(c[K - 1]);
+  for (int k = K - 2; k >= 0; --k) sum = fma(sum, x, P(c[k]));
+  return sum;
+}
+
+/// 2^r * 2^trunc(shifted) with r = y - trunc(shifted) in [-1/2, 1/2].
+template <class T, int N>
+RETORT_INLINE Pack<T, N> exp2_split(Pack<T, N> y, Pack<T, N> shifted) {
+  using P = Pack<T, N>;
+  // Through 32-bit integers for double too: SSE2 and AVX2 have no conversion from double to 64-bit integers.
+  const IntVector<N> whole = __builtin_convertvector(shifted.v, IntVector<N>);
+  const P r = y - P(__builtin_convertvector(whole, typename P::vector_type));
+  P p;
+  if constexpr (sizeof(T) == 4) {
+    constexpr T c[] = {1.f, 6.931469776e-1f, 2.402224209e-1f, 5.550733743e-2f, 9.671512653e-3f, 1.326472752e-3f};
+    p = polynomial(r, c);
+  } else {
+    constexpr T c[] = {1.,
+                       6.931471805599453258e-1,
+                       2.402265069591013126e-1,
+                       5.5504108664820083202e-2,
+                       9.6181291075940200684e-3,
+                       1.3333558146774630027e-3,
+                       1.5403530457112067243e-4,
+                       1.5252733493116650645e-5,
+                       1.3215435282336804252e-6,
+                       1.0178199576815802044e-7,
+                       7.0737832417910573793e-9,
+                       4.4347705024668643059e-10};
+    p = polynomial(r, c);
+  }
+  using Bits = BitsVector<T, N>;
+  Bits bits;
+  std::memcpy(&bits, &p.v, sizeof(bits));
+  bits += __builtin_convertvector(whole, Bits) << Ieee<T>::mantissa;
+  typename P::vector_type out;
+  std::memcpy(&out, &bits, sizeof(out));
+  return P(out);
+}
+
+template <class F, class T, int N>
+RETORT_INLINE Pack<T, N> lane_by_lane(F f, Pack<T, N> x) {
+  alignas(sizeof(T) * N) T lane[N];
+  x.store(lane);
+  for (int i = 0; i < N; ++i) lane[i] = f(lane[i]);
+  return Pack<T, N>::load(lane);
+}
+
+}  // namespace detail
+
+/// 2^y for y <= 1/2; below the normal range it stops at the smallest normal number instead of 0, so that a product
+/// with a large logarithm stays finite. The exponential of a softmax, whose arguments are never positive.
+template <class T, int N>
+RETORT_INLINE Pack<T, N> exp2_nonpositive(Pack<T, N> y) {
+  y = max(Pack<T, N>(T(detail::Ieee<T>::lowest_exponent)), y);
+  return detail::exp2_split(y, y - Pack<T, N>(T(0.5)));
+}
+
+/// e^x; clamped to the normal range at both ends.
+template <class T, int N>
+RETORT_INLINE Pack<T, N> exp(Pack<T, N> x) {
+  using P = Pack<T, N>;
+  constexpr T lowest = T(detail::Ieee<T>::lowest_exponent);
+  P y = x * P(T(1.44269504088896340736));
+  y = min(P(-lowest + 1), max(P(lowest), y));
+  return detail::exp2_split(y, y + select(y < P(T(0)), P(T(-0.5)), P(T(0.5))));
+}
+
+/// Natural logarithm of positive, normal numbers.
+template <int N>
+RETORT_INLINE Pack<float, N> log(Pack<float, N> x) {
+  using P = Pack<float, N>;
+  using Bits = detail::BitsVector<float, N>;
+  constexpr std::int32_t sqrt_half = 0x3f3504f3;
+  Bits bits;
+  std::memcpy(&bits, &x.v, sizeof(bits));
+  const Bits exponent = (bits - sqrt_half) >> 23;  // x = m * 2^exponent with m in [sqrt(1/2), sqrt(2))
+  bits -= exponent << 23;
+  typename P::vector_type m;
+  std::memcpy(&m, &bits, sizeof(m));
+  const P f = P(m) - P(1.f), e = P(__builtin_convertvector(exponent, typename P::vector_type));
+  constexpr float c[] = {3.333391073e-1f, -2.500133706e-1f, 1.996306402e-1f, -1.657758409e-1f,
+                         1.491476508e-1f, -1.426749077e-1f, 8.700448457e-2f};
+  const P f2 = f * f;
+  return fma(e, P(0.693147180559945f), f + f2 * fma(f, detail::polynomial(f, c), P(-0.5f)));
+}
+template <int N>
+RETORT_INLINE Pack<double, N> log(Pack<double, N> x) {
+  return detail::lane_by_lane([](double v) { return std::log(v); }, x);
+}
+
+template <class T, int N>
+RETORT_INLINE Pack<T, N> abs(Pack<T, N> x) {
+  return select(x < Pack<T, N>(T(0)), -x, x);
+}
+
+template <int N>
+RETORT_INLINE Pack<float, N> tanh(Pack<float, N> x) {
+  using P = Pack<float, N>;
+  const P a = abs(x);
+  // Away from 0 through the exponential, near 0 as an odd polynomial: 1 - e would cancel there.
+  const P e = exp(P(-2.f) * a);
+  const P far = (P(1.f) - e) / (P(1.f) + e);
+  constexpr float c[] = {-3.333328194e-1f, 1.33314422e-1f, -5.373971497e-2f, 2.063908683e-2f, -5.704986515e-3f};
+  const P a2 = a * a;
+  const P t = select(a < P(0.625f), fma(a * a2, detail::polynomial(a2, c), a), far);
+  return select(x < P(0.f), -t, t);
+}
+template <int N>
+RETORT_INLINE Pack<double, N> tanh(Pack<double, N> x) {
+  return detail::lane_by_lane([](double v) { return std::tanh(v); }, x);
+}
+
+/// Distribution function of the standard normal, accurate relative to its value down to about x = -13.
+template <int N>
+RETORT_INLINE Pack<float, N> normal_cdf(Pack<float, N> x) {
+  using P = Pack<float, N>;
+  // Phi(-u sqrt(2)) = exp(-u^2) erfcx(u) / 2, and erfcx(u) = t P(t) with t = 1 / (1 + u/2), which is smooth.
+  const P u = abs(x) * P(0.70710678118654752f);
+  const P t = P(1.f) / fma(u, P(0.5f), P(1.f));
+  constexpr float c[] = {2.82086418e-1f,   2.823753067e-1f, 2.431037787e-1f,  2.02686796e-1f, -2.662546943e-2f,
+                         2.78066841e-1f,   -4.871995898e-1f, 2.845747996e-1f, -5.906892358e-2f};
+  const P tail = P(0.5f) * exp(P(-0.5f) * x * x) * (t * detail::polynomial(t, c));
+  return select(x < P(0.f), tail, P(1.f) - tail);
+}
+template <int N>
+RETORT_INLINE Pack<double, N> normal_cdf(Pack<double, N> x) {
+  return detail::lane_by_lane([](double v) { return math::normal_cdf(v); }, x);
+}
+
+}  // namespace RETORT_ISA
+}  // namespace retort::simd
