@@ -1,14 +1,23 @@
 #pragma once
 // The CPU backend's kernels, assembled. Each base struct lives in the header that implements it.
 
+#include <retort/backend/cpu_activation.hpp>
 #include <retort/backend/cpu_conv.hpp>
+#include <retort/backend/cpu_elementwise.hpp>
 #include <retort/backend/cpu_gemm.hpp>
 #include <retort/backend/cpu_norm.hpp>
 #include <retort/backend/cpu_pool.hpp>
+#include <retort/backend/cpu_softmax.hpp>
 
 namespace retort {
 
 template <>
-struct Kernels<Cpu> : cpu::Gemm, cpu::Convolution, cpu::Normalization, cpu::Pooling {};
+struct Kernels<Cpu> : cpu::Elementwise,
+                      cpu::ActivationKernels,
+                      cpu::SoftmaxKernels,
+                      cpu::Gemm,
+                      cpu::Convolution,
+                      cpu::Normalization,
+                      cpu::Pooling {};
 
 }  // namespace retort

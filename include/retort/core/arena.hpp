@@ -9,6 +9,12 @@
 
 namespace retort {
 
+/// Plain host memory, for records and bookkeeping of any backend.
+struct HostMemory {
+  static void* allocate(std::size_t bytes) { return ::operator new(bytes, std::align_val_t{64}); }
+  static void deallocate(void* p) { ::operator delete(p, std::align_val_t{64}); }
+};
+
 /// Bump allocator over blocks that are kept between steps: after the first step of a loop with fixed shapes it never
 /// asks the system for memory again. `Memory` supplies `allocate(bytes)` and `deallocate(pointer)`; a backend is one.
 /// Objects placed here must be trivially destructible, since nothing is ever destroyed.

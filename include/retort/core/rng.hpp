@@ -50,7 +50,7 @@ class Rng {
   float uniform(float low, float high) { return low + (high - low) * uniform(); }
   /// Uniform integer in [0, n); n >= 1. Multiply-shift; the bias is below n / 2^64.
   std::uint64_t below(std::uint64_t n) {
-    return static_cast<std::uint64_t>((static_cast<unsigned __int128>(next_u64()) * n) >> 64);
+    return static_cast<std::uint64_t>((static_cast<wide>(next_u64()) * n) >> 64);
   }
   /// Standard normal, Box-Muller in double.
   double normal() {
@@ -72,6 +72,7 @@ class Rng {
   void seek(std::uint64_t position) { next_ = position; }
 
  private:
+  __extension__ typedef unsigned __int128 wide;
   std::array<std::uint32_t, 4> words(std::uint64_t index, std::uint32_t domain) const {
     const std::uint64_t s = stream_ ^ (std::uint64_t{domain} << 32);
     return philox4x32({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),

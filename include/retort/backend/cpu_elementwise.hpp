@@ -1,0 +1,277 @@
+#pragma once
+// Element-wise, broadcasting, gathering and reducing kernels, and the fused optimiser updates.
+
+#include <cmath>
+#include <retort/backend/cpu.hpp>
+#include <retort/backend/ops.hpp>
+#include <retort/backend/simd.hpp>
+#include <retort/core/rng.hpp>
+
+namespace retort::cpu {
+inline namespace RETORT_ISA {
+
+/// Calls f(Pack at i) on whole vectors of [begin, end) and f(scalar at i) on the tail; `f(index, tag)` where the tag's
+/// type is the value type to use.
+template <class T, class F>
+RETORT_INLINE void for_lanes(index_t begin, index_t end, F&& f) {
+  using P = simd::Native<T>;
+  index_t i = begin;
+  for (; i + P::lanes <= end; i += P::lanes) f(i, static_cast<P*>(nullptr));
+  for (; i < end; ++i) f(i, static_cast<T*>(nullptr));
+}
+template <class V, class T>
+RETORT_INLINE V load_as(const T* p) {
+  if constexpr (std::is_same_v<V, T>)
+    return *p;
+  else
+    return V::load(p);
+}
+template <class V, class T>
+RETORT_INLINE void store_as(T* p, V v) {
+  if constexpr (std::is_same_v<V, T>)
+    *p = v;
+  else
+    v.store(p);
+}
+
+struct Elementwise {
+  /// Elements below which splitting over threads costs more than it gains.
+  static constexpr index_t grain = 1 << 14;
+
+  template <class T, int R>
+  static void fill(Cpu&, T value, View<T, R> y) {
+    for (T& e : y) e = value;
+  }
+  template <class T, int R>
+  static void add_scalar(Cpu&, T value, View<T, R> y) {
+    for (T& e : y) e += value;
+  }
+  /// y = (y +) alpha * x.
+  template <class T>
+  static void accumulate(Cpu& cpu, T alpha, std::type_identity_t<View<const T, 1>> x, View<T, 1> y, Write write) {
+    cpu.parallel(y.size(), grain, [=](index_t begin, index_t end, int) {
+      for_lanes<T>(begin, end, [&]<class V>(index_t i, V*) {
+        const V scaled = V(alpha) * load_as<V>(x.data + i);
+        store_as(y.data + i, write == Write::add ? load_as<V>(y.data + i) + scaled : scaled);
+      });
+    });
+  }
+  /// Same elements, other type (float <-> double), for inputs of a double-precision run.
+  template <class From, class To>
+  static void convert(Cpu&, View<const From, 1> x, View<To, 1> y) {
+    for (index_t i = 0; i < x.size(); ++i) y.data[i] = static_cast<To>(x.data[i]);
+  }
+
+  /// y = f(a, b) with extents of 1 repeated along the other operand's.
+  template <class F, class T, int R>
+  static void binary(Cpu& cpu, F f, View<const T, R> a, View<const T, R> b, View<T, R> y) {
+    if (a.shape == b.shape) {
+      cpu.parallel(y.size(), grain, [=](index_t begin, index_t end, int) {
+        for_lanes<T>(begin, end, [&]<class V>(index_t i, V*) {
+          store_as(y.data + i, f.template value<V>(load_as<V>(a.data + i), load_as<V>(b.data + i)));
+        });
+      });
+      return;
+    }
+    for_each_broadcast(a, b, y.shape, [&](index_t i, index_t ia, index_t ib) { y.data[i] = f.value(a.data[ia], b.data[ib]); });
+  }
+  /// Gradient to the first (`second == false`) or second operand of `binary`, summed over repeated axes.
+  template <class F, class T, int R>
+  static void binary_backward(Cpu& cpu, F f, bool second, View<const T, R> a, View<const T, R> b, View<const T, R> dy,
+                              View<T, R> dx, Write write) {
+    if (a.shape == b.shape) {
+      cpu.parallel(dy.size(), grain, [=](index_t begin, index_t end, int) {
+        for_lanes<T>(begin, end, [&]<class V>(index_t i, V*) {
+          const V va = load_as<V>(a.data + i), vb = load_as<V>(b.data + i);
+          const V g = load_as<V>(dy.data + i) * (second ? f.template d_second<V>(va, vb) : f.template d_first<V>(va, vb));
+          store_as(dx.data + i, write == Write::add ? load_as<V>(dx.data + i) + g : g);
+        });
+      });
+      return;
+    }
+    if (write == Write::replace) fill(cpu, T(0), dx);
+    for_each_broadcast(a, b, dy.shape, [&](index_t i, index_t ia, index_t ib) {
+      const T d = second ? f.d_second(a.data[ia], b.data[ib]) : f.d_first(a.data[ia], b.data[ib]);
+      dx.data[second ? ib : ia] += dy.data[i] * d;
+    });
+  }
+
+  /// Sum over one axis, whose extent in y is 1. Fixed order.
+  template <class T, int R>
+  static void sum_axis(Cpu&, int axis, View<const T, R> x, View<T, R> y) {
+    index_t outer = 1, inner = 1;
+    for (int a = 0; a < axis; ++a) outer *= x.shape[a];
+    for (int a = axis + 1; a < R; ++a) inner *= x.shape[a];
+    for (index_t o = 0; o < outer; ++o) {
+      T* out = y.data + o * inner;
+      for (index_t i = 0; i < inner; ++i) out[i] = 0;
+      for (index_t k = 0; k < x.shape[axis]; ++k) {
+        const T* in = x.data + (o * x.shape[axis] + k) * inner;
+        for (index_t i = 0; i < inner; ++i) out[i] += in[i];
+      }
+    }
+  }
+  /// Adjoint of sum_axis.
+  template <class T, int R>
+  static void repeat_axis(Cpu&, int axis, View<const T, R> dy, View<T, R> dx, Write write) {
+    index_t outer = 1, inner = 1;
+    for (int a = 0; a < axis; ++a) outer *= dx.shape[a];
+    for (int a = axis + 1; a < R; ++a) inner *= dx.shape[a];
+    for (index_t o = 0; o < outer; ++o)
+      for (index_t k = 0; k < dx.shape[axis]; ++k) {
+        const T* in = dy.data + o * inner;
+        T* out = dx.data + (o * dx.shape[axis] + k) * inner;
+        for (index_t i = 0; i < inner; ++i) out[i] = write == Write::add ? out[i] + in[i] : in[i];
+      }
+  }
+  /// Sum of all elements, accumulated in double in a fixed order.
+  template <class T>
+  static T sum(Cpu&, View<const T, 1> x) {
+    double total = 0;
+    for (T e : x) total += static_cast<double>(e);
+    return static_cast<T>(total);
+  }
+  template <class T>
+  static double sum_of_squares(Cpu&, View<const T, 1> x) {
+    double total = 0;
+    for (T e : x) total += static_cast<double>(e) * static_cast<double>(e);
+    return total;
+  }
+
+  /// Copies `count` columns from column `from` of x to column `to` of y (or adds them): concatenation and slicing.
+  template <class T>
+  static void copy_columns(Cpu& cpu, View<const T, 2> x, index_t from, View<T, 2> y, index_t to, index_t count, Write write) {
+    cpu.parallel(x.shape[0], grain / (count + 1) + 1, [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r) {
+        const T* in = x.row(r) + from;
+        T* out = y.row(r) + to;
+        for (index_t c = 0; c < count; ++c) out[c] = write == Write::add ? out[c] + in[c] : in[c];
+      }
+    });
+  }
+
+  /// y[i] = table[index[i]] by rows.
+  template <class T>
+  static void gather_rows(Cpu&, View<const T, 2> table, View<const std::int32_t, 1> index, View<T, 2> y) {
+    const index_t width = table.shape[1];
+    for (index_t i = 0; i < index.size(); ++i) Cpu::copy(y.row(i), table.row(index.data[i]), static_cast<std::size_t>(width) * sizeof(T));
+  }
+  /// Adjoint of gather_rows: table[index[i]] += dy[i], in the order of i.
+  template <class T>
+  static void scatter_add_rows(Cpu& cpu, View<const T, 2> dy, View<const std::int32_t, 1> index, View<T, 2> dtable, Write write) {
+    if (write == Write::replace) fill(cpu, T(0), dtable);
+    const index_t width = dtable.shape[1];
+    for (index_t i = 0; i < index.size(); ++i) {
+      const T* in = dy.row(i);
+      T* out = dtable.row(index.data[i]);
+      for (index_t c = 0; c < width; ++c) out[c] += in[c];
+    }
+  }
+
+  /// mask[i] = 1 with probability 1 - p, from the stream's word i: independent of threads and of evaluation order.
+  static void dropout_mask(Cpu& cpu, const Rng& rng, float p, index_t count, std::uint8_t* mask) {
+    cpu.parallel((count + 3) / 4, grain / 4, [=, &rng](index_t begin, index_t end, int) {
+      for (index_t b = begin; b < end; ++b) {
+        const auto words = rng.block(static_cast<std::uint64_t>(b));
+        for (index_t k = 0; k < 4 && 4 * b + k < count; ++k)
+          mask[4 * b + k] = Rng::to_unit(words[static_cast<std::size_t>(k)]) >= p;
+      }
+    });
+  }
+  /// y = (y +) scale * mask * x.
+  template <class T>
+  static void masked_scale(Cpu& cpu, const std::uint8_t* mask, T scale, std::type_identity_t<View<const T, 1>> x, View<T, 1> y,
+                           Write write) {
+    cpu.parallel(y.size(), grain, [=](index_t begin, index_t end, int) {
+      for (index_t i = begin; i < end; ++i) {
+        const T v = mask[i] ? scale * x.data[i] : T(0);
+        y.data[i] = write == Write::add ? y.data[i] + v : v;
+      }
+    });
+  }
+
+  /// Per-channel factors of batch normalisation: inv_std = 1/sqrt(variance + epsilon), scale = gamma * inv_std,
+  /// shift = beta - mean * scale.
+  template <class T>
+  static void batch_norm_fold(Cpu&, index_t channels, const T* mean, const T* variance, const T* gamma, const T* beta, T epsilon,
+                              T* inv_std, T* scale, T* shift) {
+    for (index_t c = 0; c < channels; ++c) {
+      inv_std[c] = T(1) / std::sqrt(variance[c] + epsilon);
+      scale[c] = gamma[c] * inv_std[c];
+      shift[c] = beta[c] - mean[c] * scale[c];
+    }
+  }
+  /// running = (1 - momentum) * running + momentum * factor * batch.
+  template <class T>
+  static void update_running(Cpu&, index_t channels, T momentum, T factor, const T* batch, T* running) {
+    for (index_t c = 0; c < channels; ++c) running[c] = (T(1) - momentum) * running[c] + momentum * factor * batch[c];
+  }
+
+  /// Limits every entry's magnitude to `bound`.
+  template <class T>
+  static void clamp(Cpu&, T bound, View<T, 1> x) {
+    for (T& e : x) e = e > bound ? bound : e < -bound ? -bound : e;
+  }
+
+  /// SGD with momentum as in Sutskever et al. 2013, in the form with the learning rate outside the velocity:
+  /// g += decay*w; v = momentum*v + g; w -= lr * (nesterov ? g + momentum*v : v). One pass.
+  template <class T>
+  static void sgd_step(Cpu& cpu, T lr, T momentum, T decay, bool nesterov, View<const T, 1> grad, View<T, 1> velocity, View<T, 1> weight) {
+    cpu.parallel(weight.size(), grain, [=](index_t begin, index_t end, int) {
+      for_lanes<T>(begin, end, [&]<class V>(index_t i, V*) {
+        const V w = load_as<V>(weight.data + i);
+        const V g = load_as<V>(grad.data + i) + V(decay) * w;
+        if (velocity.data == nullptr) {
+          store_as(weight.data + i, w - V(lr) * g);
+        } else {
+          const V v = V(momentum) * load_as<V>(velocity.data + i) + g;
+          store_as(velocity.data + i, v);
+          store_as(weight.data + i, w - V(lr) * (nesterov ? g + V(momentum) * v : v));
+        }
+      });
+    });
+  }
+  /// Adam (Kingma & Ba 2015) with the two bias corrections given as factors; `decay` adds to the gradient (L2),
+  /// `decoupled` shrinks the weight by lr*decoupled instead (AdamW, Loshchilov & Hutter 2019).
+  template <class T>
+  static void adam_step(Cpu& cpu, T lr, T beta1, T beta2, T epsilon, T correction1, T correction2, T decay, T decoupled,
+                        View<const T, 1> grad, View<T, 1> m, View<T, 1> v, View<T, 1> weight) {
+    cpu.parallel(weight.size(), grain, [=](index_t begin, index_t end, int) {
+      for (index_t i = begin; i < end; ++i) {
+        const T w = weight.data[i] * (T(1) - lr * decoupled);
+        const T g = grad.data[i] + decay * weight.data[i];
+        m.data[i] = beta1 * m.data[i] + (T(1) - beta1) * g;
+        v.data[i] = beta2 * v.data[i] + (T(1) - beta2) * g * g;
+        weight.data[i] = w - lr * (m.data[i] * correction1) / (std::sqrt(v.data[i] * correction2) + epsilon);
+      }
+    });
+  }
+
+ private:
+  template <class T, int R, class F>
+  static void for_each_broadcast(View<const T, R> a, View<const T, R> b, Shape<R> out, F&& f) {
+    index_t stride_a[R], stride_b[R], at[R] = {};
+    for (index_t axis = R - 1, sa = 1, sb = 1; axis >= 0; --axis) {
+      const int k = static_cast<int>(axis);
+      stride_a[k] = a.shape[k] == 1 ? 0 : sa;
+      stride_b[k] = b.shape[k] == 1 ? 0 : sb;
+      sa *= a.shape[k];
+      sb *= b.shape[k];
+    }
+    const index_t total = out.size(), inner = out[R - 1];
+    for (index_t i = 0, ia = 0, ib = 0; i < total; i += inner) {
+      for (index_t k = 0; k < inner; ++k) f(i + k, ia + k * stride_a[R - 1], ib + k * stride_b[R - 1]);
+      for (int axis = R - 2; axis >= 0; --axis) {
+        ia += stride_a[axis];
+        ib += stride_b[axis];
+        if (++at[axis] < out[axis]) break;
+        at[axis] = 0;
+        ia -= stride_a[axis] * out[axis];
+        ib -= stride_b[axis] * out[axis];
+      }
+    }
+  }
+};
+
+}  // namespace RETORT_ISA
+}  // namespace retort::cpu

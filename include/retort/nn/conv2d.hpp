@@ -1,0 +1,46 @@
+#pragma once
+
+#include <retort/nn/layer.hpp>
+
+namespace retort::nn {
+
+/// 2-D convolution over N x H x W x C images.
+struct Conv2d {
+  index_t in = 0, out = 0;
+  int kernel = 3, stride = 1, padding = 1, groups = 1;
+  bool bias = true;
+  Init init = Init::he;
+  static constexpr bool fuses_relu = true;
+
+  template <class T, class B>
+  struct State {
+    Parameter<T, 4, B> weight;
+    Parameter<T, 1, B> bias;
+    template <class F>
+    void visit(F&& f) {
+      f("weight", weight);
+      if (!bias.value.empty()) f("bias", bias);
+    }
+  };
+  Conv2dGeometry geometry() const { return {kernel, kernel, stride, padding, groups}; }
+  template <class T, class B>
+  State<T, B> make(Rng& rng) const {
+    require<value_error>(in > 0 && out > 0 && kernel > 0 && stride > 0 && padding >= 0 && groups > 0 && in % groups == 0 &&
+                             out % groups == 0,
+                         describe(), ": extents must be positive and channels divisible by the groups");
+    State<T, B> s{Parameter<T, 4, B>(Shape<4>{kernel, kernel, in / groups, out}),
+                  bias ? Parameter<T, 1, B>(Shape{out}) : Parameter<T, 1, B>()};
+    initialise(s.weight, init, kernel * kernel * in / groups, kernel * kernel * out / groups, rng);
+    return s;
+  }
+  template <class T, class B>
+  Var<T, 4> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 4> x, Epilogue epilogue = Epilogue::none) const {
+    return conv2d(pass.tape, geometry(), x, s.weight.var(pass), bias ? s.bias.var(pass) : no_bias<T>(), epilogue);
+  }
+  std::string describe() const {
+    return detail::concat("Conv2d(", in, ", ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding, ", groups ",
+                          groups, bias ? ")" : ", no bias)");
+  }
+};
+
+}  // namespace retort::nn

@@ -1,0 +1,164 @@
+#pragma once
+// Optimisers in two phases: an aggregate of hyper-parameters without a backend, and `State<T, B>` with the moments.
+// One contract: `opt.step(state, backend, parameters, lr)` consumes the gradients (their slots become unwritten);
+// parameters that no gradient reached stay as they are.
+
+#include <cmath>
+#include <retort/autograd/hvp.hpp>
+#include <retort/optim/schedule.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace retort::optim {
+
+/// Gradient clipping before the step; 0 switches a bound off.
+struct Clip {
+  double norm = 0;   ///< bound on the L2 norm of all gradients together
+  double value = 0;  ///< bound on each entry's magnitude
+};
+
+/// Applies `clip` to the gradients that have arrived. Returns the global L2 norm before clipping (0 when none is asked for).
+template <class T, class B>
+double clip_gradients(B& backend, std::span<const ParameterRef<T>> parameters, const Clip& clip) {
+  if (clip.value > 0)
+    for (const auto& p : parameters)
+      if (p.slot->written) Kernels<B>::clamp(backend, static_cast<T>(clip.value), View<T, 1>{p.slot->data, p.value.shape});
+  if (clip.norm <= 0) return 0;
+  double square = 0;
+  for (const auto& p : parameters)
+    if (p.slot->written) square += Kernels<B>::sum_of_squares(backend, View<const T, 1>{p.slot->data, p.value.shape});
+  const double norm = std::sqrt(square);
+  if (norm > clip.norm)
+    for (const auto& p : parameters)
+      if (p.slot->written) {
+        const View<T, 1> g{p.slot->data, p.value.shape};
+        Kernels<B>::accumulate(backend, static_cast<T>(clip.norm / norm), View<const T, 1>(g), g, Write::replace);
+      }
+  return norm;
+}
+
+namespace detail {
+template <class T, class B>
+std::vector<Tensor<T, 1, B>> zeros_like(std::span<const ParameterRef<T>> parameters) {
+  std::vector<Tensor<T, 1, B>> out;
+  for (const auto& p : parameters) out.emplace_back(p.value.shape);
+  return out;
+}
+}  // namespace detail
+
+/// Stochastic gradient descent with momentum, in PyTorch's convention: v = momentum*v + g, w -= lr*v.
+struct Sgd {
+  float lr = 0.1f, momentum = 0, weight_decay = 0;
+  bool nesterov = false;
+  Schedule schedule{};
+  Clip clip{};
+
+  template <class T, class B>
+  struct State {
+    std::vector<Tensor<T, 1, B>> velocity;  ///< empty without momentum
+    template <class F>
+    void visit(F&& f) {
+      for (std::size_t i = 0; i < velocity.size(); ++i) f("velocity." + std::to_string(i), velocity[i].view());
+    }
+  };
+  template <class T, class B>
+  State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
+    require<value_error>(lr >= 0 && momentum >= 0 && momentum < 1 && weight_decay >= 0, "Sgd: expected lr >= 0, 0 <= momentum < 1, "
+                         "weight_decay >= 0, got ", lr, ", ", momentum, ", ", weight_decay);
+    return {momentum > 0 ? detail::zeros_like<T, B>(parameters) : std::vector<Tensor<T, 1, B>>{}};
+  }
+  template <class T, class B>
+  void step(State<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate) const {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const auto& p = parameters[i];
+      if (!p.slot->written) continue;
+      Kernels<B>::sgd_step(backend, static_cast<T>(rate), T(momentum), p.decay ? T(weight_decay) : T(0), nesterov,
+                           View<const T, 1>{p.slot->data, p.value.shape},
+                           state.velocity.empty() ? View<T, 1>{} : state.velocity[i].view(), p.value);
+      p.slot->written = false;
+    }
+  }
+  std::string describe() const {
+    return retort::detail::concat("Sgd(lr ", lr, ", momentum ", momentum, ", weight_decay ", weight_decay, nesterov ? ", nesterov)" : ")");
+  }
+};
+
+namespace detail {
+template <class T, class B>
+struct AdamState {
+  std::vector<Tensor<T, 1, B>> m, v;
+  double steps = 0;
+  template <class F>
+  void visit(F&& f) {
+    for (std::size_t i = 0; i < m.size(); ++i) {
+      f("m." + std::to_string(i), m[i].view());
+      f("v." + std::to_string(i), v[i].view());
+    }
+    f("steps", steps);
+  }
+};
+
+template <class T, class B>
+AdamState<T, B> make_adam(std::span<const ParameterRef<T>> parameters) {
+  return {zeros_like<T, B>(parameters), zeros_like<T, B>(parameters)};
+}
+
+template <class T, class B>
+void adam(AdamState<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate, double beta1, double beta2,
+          double epsilon, double decay, double decoupled) {
+  const double t = ++state.steps;
+  const double c1 = 1 / (1 - std::pow(beta1, t)), c2 = 1 / (1 - std::pow(beta2, t));
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const auto& p = parameters[i];
+    if (!p.slot->written) continue;
+    Kernels<B>::adam_step(backend, static_cast<T>(rate), static_cast<T>(beta1), static_cast<T>(beta2), static_cast<T>(epsilon),
+                          static_cast<T>(c1), static_cast<T>(c2), p.decay ? static_cast<T>(decay) : T(0),
+                          p.decay ? static_cast<T>(decoupled) : T(0), View<const T, 1>{p.slot->data, p.value.shape},
+                          state.m[i].view(), state.v[i].view(), p.value);
+    p.slot->written = false;
+  }
+}
+}  // namespace detail
+
+/// Adam (Kingma & Ba 2015); weight decay adds to the gradient.
+struct Adam {
+  float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
+  Schedule schedule{};
+  Clip clip{};
+
+  template <class T, class B>
+  using State = detail::AdamState<T, B>;
+  template <class T, class B>
+  State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
+    require<value_error>(lr >= 0 && beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1, "Adam: expected lr >= 0 and betas in [0, 1), got ",
+                         lr, ", ", beta1, ", ", beta2);
+    return detail::make_adam<T, B>(parameters);
+  }
+  template <class T, class B>
+  void step(State<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate) const {
+    detail::adam(state, backend, parameters, rate, beta1, beta2, epsilon, weight_decay, 0);
+  }
+  std::string describe() const { return retort::detail::concat("Adam(lr ", lr, ", weight_decay ", weight_decay, ")"); }
+};
+
+/// AdamW (Loshchilov & Hutter 2019): weight decay shrinks the weights directly.
+struct AdamW {
+  float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 1e-2f;
+  Schedule schedule{};
+  Clip clip{};
+
+  template <class T, class B>
+  using State = detail::AdamState<T, B>;
+  template <class T, class B>
+  State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
+    return Adam{lr, beta1, beta2, epsilon}.make<T, B>(parameters);
+  }
+  template <class T, class B>
+  void step(State<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate) const {
+    detail::adam(state, backend, parameters, rate, beta1, beta2, epsilon, 0, weight_decay);
+  }
+  std::string describe() const { return retort::detail::concat("AdamW(lr ", lr, ", weight_decay ", weight_decay, ")"); }
+};
+
+}  // namespace retort::optim

@@ -1,0 +1,100 @@
+#pragma once
+// Learning-rate schedules: pure functions of the position in training, so that a resumed run needs no history. The one
+// exception, ReduceOnPlateau, keeps a small state that checkpoints save.
+
+#include <algorithm>
+#include <cmath>
+#include <retort/core/error.hpp>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+namespace retort::optim {
+
+/// Factor 1 throughout.
+struct Constant {
+  double factor(double, double) const { return 1; }
+};
+/// Times gamma after every `every` epochs.
+struct Step {
+  double every = 30, gamma = 0.1;
+  double factor(double epoch, double) const { return std::pow(gamma, std::floor(epoch / every)); }
+};
+/// Times gamma at each milestone (in epochs): 150, 180, 210 in the CIFAR-100 recipe.
+struct MultiStep {
+  std::vector<double> milestones;
+  double gamma = 0.1;
+  double factor(double epoch, double) const {
+    return std::pow(gamma, std::count_if(milestones.begin(), milestones.end(), [=](double m) { return epoch >= m; }));
+  }
+};
+/// From 1 to `floor` along half a cosine over the whole run (Loshchilov & Hutter 2017).
+struct Cosine {
+  double floor = 0;
+  double factor(double epoch, double epochs) const {
+    const double at = epochs > 0 ? std::min(1.0, epoch / epochs) : 1.0;
+    return floor + (1 - floor) * (1 + std::cos(3.14159265358979323846 * at)) / 2;
+  }
+};
+/// Cosine with warm restarts, SGDR: periods of `period`, `period*growth`, ... epochs.
+struct CosineWarmRestarts {
+  double period = 10, growth = 1, floor = 0;
+  double factor(double epoch, double) const {
+    double length = period;
+    while (epoch >= length) {
+      epoch -= length;
+      length *= growth;
+    }
+    return Cosine{floor}.factor(epoch, length);
+  }
+};
+/// Times gamma when a watched metric has not improved by `min_change` for `patience` epochs.
+struct ReduceOnPlateau {
+  double gamma = 0.1;
+  int patience = 10;
+  double min_change = 1e-4;
+  bool larger_is_better = false;
+
+  double factor(double, double) const { return current_; }
+  void observe(double metric) {
+    const double score = larger_is_better ? -metric : metric;
+    if (!started_ || score < best_ - min_change) {
+      best_ = score;
+      bad_ = 0;
+    } else if (++bad_ > patience) {
+      current_ *= gamma;
+      bad_ = 0;
+    }
+    started_ = true;
+  }
+  /// For checkpoints.
+  std::vector<double> save() const { return {current_, best_, static_cast<double>(bad_), started_ ? 1.0 : 0.0}; }
+  void load(const std::vector<double>& s) {
+    require<checkpoint_error>(s.size() == 4, "ReduceOnPlateau: expected 4 saved values, got ", s.size());
+    current_ = s[0], best_ = s[1], bad_ = static_cast<int>(s[2]), started_ = s[3] != 0;
+  }
+
+ private:
+  double current_ = 1, best_ = 0;
+  int bad_ = 0;
+  bool started_ = false;
+};
+
+/// A rule and an optional linear warm-up over the first `warmup` epochs:
+/// `.schedule = {.rule = optim::Cosine{}, .warmup = 5}`.
+struct Schedule {
+  std::variant<Constant, Step, MultiStep, Cosine, CosineWarmRestarts, ReduceOnPlateau> rule = Constant{};
+  double warmup = 0;
+
+  /// Factor on the base learning rate at `epoch` (fractional: epoch + step/steps_per_epoch) of `epochs`.
+  double factor(double epoch, double epochs) const {
+    const double base = std::visit([&](const auto& r) { return r.factor(epoch, epochs); }, rule);
+    return warmup > 0 && epoch < warmup ? base * (epoch / warmup) : base;
+  }
+  /// Reports the watched metric of an epoch; only ReduceOnPlateau listens.
+  void observe(double metric) {
+    if (auto* plateau = std::get_if<ReduceOnPlateau>(&rule)) plateau->observe(metric);
+  }
+};
+
+}  // namespace retort::optim
