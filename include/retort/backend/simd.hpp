@@ -7,6 +7,9 @@
 #include <cstring>
 #include <retort/config.hpp>
 #include <type_traits>
+#if RETORT_VECTOR_BYTES >= 32
+#include <immintrin.h>
+#endif
 
 namespace retort::simd {
 inline namespace RETORT_ISA {
@@ -19,6 +22,45 @@ struct VectorOf {
   typedef T type __attribute__((vector_size(sizeof(T) * N)));
   typedef T unaligned __attribute__((vector_size(sizeof(T) * N), aligned(sizeof(T)), may_alias));
 };
+
+// Loads and stores of the first `count` lanes of a native vector. Where masks exist they are worth an intrinsic: the
+// detour through memory costs a call and a stalled load.
+#if RETORT_VECTOR_BYTES == 64
+RETORT_INLINE __m512 masked_load(const float* p, int count, __m512 fill) {
+  return _mm512_mask_loadu_ps(fill, static_cast<__mmask16>((1u << count) - 1), p);
+}
+RETORT_INLINE __m512d masked_load(const double* p, int count, __m512d fill) {
+  return _mm512_mask_loadu_pd(fill, static_cast<__mmask8>((1u << count) - 1), p);
+}
+RETORT_INLINE void masked_store(float* p, int count, __m512 v) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), v);
+}
+RETORT_INLINE void masked_store(double* p, int count, __m512d v) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), v);
+}
+#elif RETORT_VECTOR_BYTES == 32
+RETORT_INLINE __m256i lanes_below(int count, float) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+RETORT_INLINE __m256i lanes_below(int count, double) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+RETORT_INLINE __m256 masked_load(const float* p, int count, __m256 fill) {
+  const __m256i m = lanes_below(count, 0.f);
+  return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
+}
+RETORT_INLINE __m256d masked_load(const double* p, int count, __m256d fill) {
+  const __m256i m = lanes_below(count, 0.);
+  return _mm256_blendv_pd(fill, _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m));
+}
+RETORT_INLINE void masked_store(float* p, int count, __m256 v) { _mm256_maskstore_ps(p, lanes_below(count, 0.f), v); }
+RETORT_INLINE void masked_store(double* p, int count, __m256d v) { _mm256_maskstore_pd(p, lanes_below(count, 0.), v); }
+#endif
+
+/// Whether Pack<T, N> has the masked loads and stores above.
+template <class T, int N>
+inline constexpr bool has_masks = RETORT_VECTOR_BYTES >= 32 && std::is_floating_point_v<T> &&
+                                  sizeof(T) * N == RETORT_VECTOR_BYTES;
 }  // namespace detail
 
 /// N lanes of an arithmetic type; N is a power of two. Arithmetic works lane by lane, also against scalars.
@@ -42,12 +84,14 @@ struct Pack {
   RETORT_INLINE void store(T* p) const { *reinterpret_cast<unaligned_type*>(p) = v; }
   /// The first `count` lanes from memory (0 <= count <= N), the rest `fill`.
   static RETORT_INLINE Pack load_partial(const T* p, int count, T fill = T{}) {
+    if constexpr (detail::has_masks<T, N>) return Pack(vector_type(detail::masked_load(p, count, Pack(fill).v)));
     alignas(sizeof(T) * N) T tmp[N];
     for (int i = 0; i < N; ++i) tmp[i] = fill;
     std::memcpy(tmp, p, static_cast<std::size_t>(count) * sizeof(T));
     return load(tmp);
   }
   RETORT_INLINE void store_partial(T* p, int count) const {
+    if constexpr (detail::has_masks<T, N>) return detail::masked_store(p, count, v);
     alignas(sizeof(T) * N) T tmp[N];
     store(tmp);
     std::memcpy(p, tmp, static_cast<std::size_t>(count) * sizeof(T));
