@@ -1,43 +1,44 @@
 #pragma once
-// Matrix products on the CPU.
+// Matrix products on the CPU. The product is the library's own (packed panels, register tiles of `cpu_tile.hpp`): it
+// needs no include beyond the standard library, covers float and double on every instruction set, and fuses the
+// epilogue. A program that defines EIGEN_USE_BLAS gets Eigen's product, and through it the BLAS, instead.
 
+#ifdef EIGEN_USE_BLAS
 #ifndef EIGEN_DONT_PARALLELIZE
 #define EIGEN_DONT_PARALLELIZE  // Threads split the batch (Cpu::parallel); Eigen's own would fight over the cores.
 #endif
 #include <Eigen/Core>
-#include <retort/backend/cpu_common.hpp>
+#endif
+#include <retort/backend/cpu_tile.hpp>
 
 namespace retort::cpu {
 inline namespace RETORT_ISA {
 
 struct Gemm {
   /// c = (c +) op(a) op(b) (+ bias, one entry per column), then the epilogue. op(a) is M x K, op(b) K x N, c M x N.
-  /// Throws shape_error when they do not fit together.
+  /// Threads split the rows of c. Throws shape_error when the shapes do not fit together.
   template <class T>
-  static void gemm(Cpu&, Transpose ta, Transpose tb, In<T, 2> a, In<T, 2> b, View<T, 2> c,
+  static void gemm(Cpu& cpu, Transpose ta, Transpose tb, In<T, 2> a, In<T, 2> b, View<T, 2> c,
                    Write write = Write::replace, Pointer<const T> bias = nullptr, Epilogue epilogue = Epilogue::none) {
     const bool at = ta == Transpose::yes, bt = tb == Transpose::yes;
     const index_t m = c.extent(0), n = c.extent(1), k = a.extent(at ? 0 : 1);
     require<shape_error>(a.extent(at ? 1 : 0) == m && b.extent(bt ? 1 : 0) == k && b.extent(bt ? 0 : 1) == n, "gemm: a ",
                          a.shape, at ? " transposed" : "", " times b ", b.shape, bt ? " transposed" : "",
                          " does not give c ", c.shape);
-    using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    Eigen::Map<const Matrix> A(a.data, a.extent(0), a.extent(1)), B(b.data, b.extent(0), b.extent(1));
-    Eigen::Map<Matrix> C(c.data, m, n);
-    if (write == Write::replace) C.setZero();
     if (m == 0 || n == 0) return;
-    if (k > 0) {
-      if (at && bt)
-        C.noalias() += A.transpose() * B.transpose();
-      else if (at)
-        C.noalias() += A.transpose() * B;
-      else if (bt)
-        C.noalias() += A * B.transpose();
+    const index_t grain = std::max<index_t>(max_tile_rows<tile_vectors>, (1 << 17) / (n * k + 1));
+    cpu.parallel(m, grain, [&](index_t first, index_t last, int worker) {
+#ifdef EIGEN_USE_BLAS
+      (void)worker;
+      by_eigen(at, bt, a, b, c, write, bias, epilogue, first, last);
+#else
+      const TileJob<T> job{.bias = bias, .add = write == Write::add, .relu = epilogue == Epilogue::relu};
+      if (at)
+        by_tiles<Rows::contiguous>(cpu.scratch(worker), a, b, bt, c, job, first, last);
       else
-        C.noalias() += A * B;
-    }
-    if (bias) C.rowwise() += Eigen::Map<const Eigen::Matrix<T, 1, Eigen::Dynamic>>(bias, n);
-    if (epilogue == Epilogue::relu) C = C.cwiseMax(T{0});
+        by_tiles<Rows::strided>(cpu.scratch(worker), a, b, bt, c, job, first, last);
+#endif
+    });
   }
 
   /// out[j] = (out[j] +) sum over the rows of x[.][j]: the gradient of a bias. `out` has as many entries as x columns.
@@ -48,6 +49,82 @@ struct Gemm {
     for (index_t r = 0; r < x.extent(0); ++r)
       for (index_t j = 0; j < n; ++j) out[j] += x.data[r * n + j];
   }
+
+ private:
+  /// Rows [first, last) of c. K and N are cut into blocks so that a packed block of b stays in the second-level cache
+  /// and the rows of a that a tile reads in the first. The first block of K writes as the caller asked and adds the
+  /// bias, the others add; the last one applies the epilogue.
+  template <Rows A, class T>
+  static void by_tiles(Arena<Cpu>& scratch, View<const T, 2> a, View<const T, 2> b, bool b_transposed, View<T, 2> c,
+                       TileJob<T> job, index_t first, index_t last) {
+    constexpr index_t most_k = 2048 / static_cast<index_t>(sizeof(T)), most_n = 8 * panel_width<T>;
+    const index_t n = c.extent(1), k = a.extent(A == Rows::contiguous ? 0 : 1), lda = a.extent(1), ldb = b.extent(1);
+    const index_t k_blocks = std::max<index_t>(1, (k + most_k - 1) / most_k);
+    const index_t tile_rows = n <= simd::native_lanes<T> ? max_tile_rows<1> : max_tile_rows<tile_vectors>;
+    const index_t tiles = (last - first + tile_rows - 1) / tile_rows;
+    // Few rows do not repay the copy of a panel that can be read in place.
+    const bool in_place = !b_transposed && tiles <= 4;
+
+    ArenaScope scope(scratch);
+    T* const packed = scratch.allocate<T>(std::min(k, most_k) * std::min(n + panel_width<T>, most_n));
+    const T* bias = std::exchange(job.bias, nullptr);
+    const bool relu = std::exchange(job.relu, false);
+    job.a_stride = lda;
+    job.c_stride = n;
+    for (index_t block = 0; block < k_blocks; ++block) {
+      const index_t k0 = k * block / k_blocks;
+      job.length = k * (block + 1) / k_blocks - k0;
+      job.relu = relu && block == k_blocks - 1;
+      for (index_t n0 = 0; n0 < n; n0 += most_n) {
+        const index_t n1 = std::min(n0 + most_n, n);
+        const auto source = [&](index_t j) { return b.data + (b_transposed ? j * ldb + k0 : k0 * ldb + j); };
+        const auto reads_in_place = [&](index_t columns) { return in_place && columns == panel_width<T>; };
+        for (index_t j = n0; j < n1; j += panel_width<T>) {
+          const index_t columns = std::min(n1 - j, panel_width<T>);
+          if (!reads_in_place(columns))
+            pack_panel(packed + (j - n0) * job.length, source(j), b_transposed ? 1 : ldb, b_transposed ? ldb : 1,
+                       job.length, columns);
+        }
+        for (index_t t = 0; t < tiles; ++t) {
+          const index_t r0 = first + (last - first) * t / tiles, r1 = first + (last - first) * (t + 1) / tiles;
+          const T* rows = a.data + (A == Rows::contiguous ? k0 * lda + r0 : r0 * lda + k0);
+          for (index_t j = n0; j < n1; j += panel_width<T>) {
+            const index_t columns = std::min(n1 - j, panel_width<T>);
+            const bool direct = reads_in_place(columns);
+            job.b_stride = direct ? ldb : packed_stride<T>(columns);
+            job.bias = bias ? bias + j : nullptr;
+            run_tile<A>(static_cast<int>(r1 - r0), static_cast<int>(columns), job, rows,
+                        direct ? source(j) : packed + (j - n0) * job.length, c.data + r0 * n + j);
+          }
+        }
+      }
+      job.add = true;
+      bias = nullptr;
+    }
+  }
+
+#ifdef EIGEN_USE_BLAS
+  template <class T>
+  static void by_eigen(bool at, bool bt, View<const T, 2> a, View<const T, 2> b, View<T, 2> c, Write write,
+                       const T* bias, Epilogue epilogue, index_t first, index_t last) {
+    using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const Eigen::Map<const Matrix> A(a.data, a.extent(0), a.extent(1)), B(b.data, b.extent(0), b.extent(1));
+    Eigen::Map<Matrix> C(c.row(first), last - first, c.extent(1));
+    if (write == Write::replace) C.setZero();
+    const auto multiply = [&](const auto& left) {
+      if (bt)
+        C.noalias() += left * B.transpose();
+      else
+        C.noalias() += left * B;
+    };
+    if (at)
+      multiply(A.middleCols(first, last - first).transpose());
+    else
+      multiply(A.middleRows(first, last - first));
+    if (bias) C.rowwise() += Eigen::Map<const Eigen::Matrix<T, 1, Eigen::Dynamic>>(bias, c.extent(1));
+    if (epilogue == Epilogue::relu) C = C.cwiseMax(T{0});
+  }
+#endif
 };
 
 }  // namespace RETORT_ISA

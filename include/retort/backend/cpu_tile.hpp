@@ -1,0 +1,204 @@
+#pragma once
+// The one register-tile kernel behind matrix products and convolutions: a small block of the result stays in vector
+// registers while the products that make it up stream past. The tile sizes of each instruction set are here.
+
+#include <array>
+#include <retort/backend/cpu_common.hpp>
+#include <utility>
+
+namespace retort::cpu {
+inline namespace RETORT_ISA {
+
+/// How the left operand of a tile lies in memory: its k-th column holds neighbouring rows (a transposed matrix, the
+/// images of a weight gradient), or its rows are `a_stride` apart and k runs along memory.
+enum class Rows { contiguous, strided };
+
+/// What a tile sums and where it goes. c[i][j] (+)= sum over runs and k of a[run][i][k] * b[run][k][j].
+template <class T>
+struct TileJob {
+  index_t runs = 1, length = 0;    ///< the sum consists of `runs` stretches of `length` products
+  index_t a_run = 0, a_stride = 0; ///< from run to run; from row to row (Rows::strided) or k to k (Rows::contiguous)
+  index_t b_run = 0, b_stride = 0; ///< from run to run; from k to k
+  index_t c_stride = 0;            ///< from row to row
+  const T* bias = nullptr;         ///< added per column when not null
+  bool add = false;                ///< to what c holds
+  bool relu = false;
+};
+
+/// Rows of the largest tile of `vectors` vectors, chosen so that accumulators, the vectors of b and one broadcast value
+/// fill the registers. With one vector per row every product needs its own load, so more rows share each load of b.
+template <int Vectors>
+inline constexpr int max_tile_rows = RETORT_VECTOR_REGISTERS == 32 ? (Vectors == 1 ? 16 : 12) : (Vectors == 1 ? 8 : 6);
+
+/// Vectors per row of a full tile, and the columns they hold: the width of packed panels.
+inline constexpr int tile_vectors = 2;
+template <class T>
+inline constexpr index_t panel_width = tile_vectors * simd::native_lanes<T>;
+
+template <Rows A, int M, int V, class T>
+void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
+  using P = simd::Native<T>;
+  P acc[M][V];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) acc[i][v] = P(T{0});
+
+  const index_t as = job.a_stride, bs = job.b_stride, length = job.length;
+  for (index_t run = 0; run < job.runs; ++run, a += job.a_run, b += job.b_run) {
+    const T* bp = b;
+    if constexpr (A == Rows::contiguous) {
+      const T* ap = a;
+      for (index_t k = 0; k < length; ++k, ap += as, bp += bs) {
+        P bv[V];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) bv[v] = P::load(bp + v * P::lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) {
+          const P s(ap[i]);
+#pragma GCC unroll 2
+          for (int v = 0; v < V; ++v) acc[i][v] = fma(s, bv[v], acc[i][v]);
+        }
+      }
+    } else {
+      const T* ap[(M + 2) / 3];  // three rows share a pointer: the addressing modes reach 0, 1 and 2 strides
+#pragma GCC unroll 16
+      for (int i = 0; i < M; i += 3) ap[i / 3] = a + i * as;
+      for (index_t k = 0; k < length; ++k, bp += bs) {
+        P bv[V];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) bv[v] = P::load(bp + v * P::lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) {
+          const P s(ap[i / 3][(i % 3) * as + k]);
+#pragma GCC unroll 2
+          for (int v = 0; v < V; ++v) acc[i][v] = fma(s, bv[v], acc[i][v]);
+        }
+      }
+    }
+  }
+
+  if (columns < V * P::lanes) {  // by way of memory: partial stores must not cost the loop above its registers
+    alignas(64) T full[M][V * P::lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) acc[i][v].store(&full[i][v * P::lanes]);
+    const int last = (columns - 1) / P::lanes * P::lanes;  // first column of the last, partial vector
+    for (int i = 0; i < M; ++i)
+      for (int j = 0; j <= last; j += P::lanes) {
+        const int count = std::min(columns - j, P::lanes);
+        T* at = c + i * job.c_stride + j;
+        P r = P::load(&full[i][j]);
+        if (job.bias) r += P::load_partial(job.bias + j, count);
+        if (job.add) r += P::load_partial(at, count);
+        if (job.relu) r = max(P(T{0}), r);
+        r.store_partial(at, count);
+      }
+    return;
+  }
+  if (job.bias) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      const P bias = P::load(job.bias + v * P::lanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < M; ++i) acc[i][v] += bias;
+    }
+  }
+  if (job.add) {
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) acc[i][v] += P::load(c + i * job.c_stride + v * P::lanes);
+  }
+  if (job.relu) {
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) acc[i][v] = max(P(T{0}), acc[i][v]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) acc[i][v].store(c + i * job.c_stride + v * P::lanes);
+}
+
+/// Runs the tile instance of `rows` rows and as many vectors as `columns` needs. At most max_tile_rows and panel_width.
+template <Rows A, class T>
+void run_tile(int rows, int columns, const TileJob<T>& job, const T* a, const T* b, T* c) {
+  using Kernel = void (*)(const TileJob<T>&, const T*, const T*, T*, int);
+  constexpr auto instances = []<int V, int... M>(std::integer_sequence<int, V>, std::integer_sequence<int, M...>) {
+    return std::array<Kernel, sizeof...(M)>{&tile<A, M + 1, V, T>...};
+  };
+  static constexpr auto narrow = instances(std::integer_sequence<int, 1>{},
+                                           std::make_integer_sequence<int, max_tile_rows<1>>{});
+  static constexpr auto wide = instances(std::integer_sequence<int, tile_vectors>{},
+                                         std::make_integer_sequence<int, max_tile_rows<tile_vectors>>{});
+  const auto at = static_cast<std::size_t>(rows - 1);
+  (columns <= simd::native_lanes<T> ? narrow[at] : wide[at])(job, a, b, c, columns);
+}
+
+/// Stride of a packed panel that holds `columns` columns: one vector, or a full tile.
+template <class T>
+constexpr index_t packed_stride(index_t columns) {
+  return columns <= simd::native_lanes<T> ? simd::native_lanes<T> : panel_width<T>;
+}
+
+/// Rows of `a` and `b` taken alternately, from the lower or the upper half of the lanes.
+template <int Half, class P, int... I>
+RETORT_INLINE P interleave(P a, P b, std::integer_sequence<int, I...>) {
+  return P(__builtin_shufflevector(a.v, b.v, (I / 2 + I % 2 * P::lanes + Half * P::lanes / 2)...));
+}
+
+/// Transposes a square of vectors: log2(lanes) perfect shuffles of its rows.
+template <class P>
+RETORT_INLINE void transpose(P (&rows)[P::lanes]) {
+  constexpr std::make_integer_sequence<int, P::lanes> lanes{};
+#pragma GCC unroll 4
+  for (int step = 1; step < P::lanes; step *= 2) {
+    P next[P::lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < P::lanes / 2; ++i) {
+      next[2 * i] = interleave<0>(rows[i], rows[i + P::lanes / 2], lanes);
+      next[2 * i + 1] = interleave<1>(rows[i], rows[i + P::lanes / 2], lanes);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < P::lanes; ++i) rows[i] = next[i];
+  }
+}
+
+/// Copies `length` x `columns` elements into a panel of rows `packed_stride(columns)` long, padded with zeros.
+/// Element (k, j) of the source is at k * k_stride + j * j_stride, and one of the strides is 1.
+template <class T>
+void pack_panel(T* panel, const T* source, index_t k_stride, index_t j_stride, index_t length, index_t columns) {
+  using P = simd::Native<T>;
+  const index_t stride = packed_stride<T>(columns);
+  for (index_t j = 0; j < stride; j += P::lanes) {
+    const int width = static_cast<int>(std::clamp<index_t>(columns - j, 0, P::lanes));
+    if (j_stride == 1) {
+      const T* from = source + j;
+      T* to = panel + j;
+      if (width == P::lanes)
+        for (index_t k = 0; k < length; ++k) P::load(from + k * k_stride).store(to + k * stride);
+      else
+        for (index_t k = 0; k < length; ++k) P::load_partial(from + k * k_stride, width).store(to + k * stride);
+    } else {
+      for (index_t k = 0; k < length; k += P::lanes) {
+        const int depth = static_cast<int>(std::min<index_t>(length - k, P::lanes));
+        P block[P::lanes];
+        if (depth == P::lanes && width == P::lanes) {
+#pragma GCC unroll 16
+          for (int i = 0; i < P::lanes; ++i) block[i] = P::load(source + (j + i) * j_stride + k);
+        } else {
+          for (int i = 0; i < P::lanes; ++i)
+            block[i] = i < width ? P::load_partial(source + (j + i) * j_stride + k, depth) : P(T{0});
+        }
+        transpose(block);
+        for (int i = 0; i < depth; ++i) block[i].store(panel + (k + i) * stride + j);
+      }
+    }
+  }
+}
+
+}  // namespace RETORT_ISA
+}  // namespace retort::cpu
