@@ -24,6 +24,11 @@ template <std::floating_point T>
 RETORT_HD T min(T a, T b) {
   return a < b ? a : b;
 }
+/// a * b + c; rounded once where the target has the instruction.
+template <std::floating_point T>
+RETORT_HD T fma(T a, T b, T c) {
+  return a * b + c;
+}
 template <std::floating_point T>
 RETORT_HD T abs(T x) {
   return x < T(0) ? -x : x;

@@ -1,0 +1,798 @@
+#pragma once
+// The row-loss engine of the CPU: any sum of row losses in one sweep over each row, while the row is in cache.
+//
+// The phases are those of functor/row_loss.hpp. Losses that share a temperature share its softmaxes; losses at another
+// temperature go into another round of phases 2 to 4 over the same row, adding to the gradient. A rest of a row that
+// does not fill a vector is covered by a vector that ends with the row and overlaps the one before: values and
+// gradients are simply computed twice, sums mask the overlap.
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <retort/backend/cpu_common.hpp>
+#include <retort/backend/row_batch.hpp>
+#include <retort/backend/simd_math.hpp>
+#include <retort/loss/combine.hpp>
+#include <tuple>
+
+namespace retort {
+namespace detail {
+
+template <class T, int N>
+struct ValueTraits<simd::Pack<T, N>> {
+  using scalar = T;
+  using mask = typename simd::Pack<T, N>::mask_type;
+  using index = simd::Pack<typename simd::detail::Ieee<T>::bits, N>;
+};
+
+/// Unlike std::isfinite this survives -ffast-math.
+inline bool is_finite(double x) { return (std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ff) != 0x7ff; }
+
+}  // namespace detail
+
+namespace cpu {
+inline namespace RETORT_ISA {
+namespace rows {
+
+/// What a pass over exponentials computes, as bits: a softmax of either side, the sums behind Row::forward_kl,
+/// Row::reverse_kl and SoftmaxRow::mean_log_p.
+inline constexpr unsigned student = 1, teacher = 2, forward = 4, reverse = 8, mean = 16;
+
+/// The passes that a loss needs: [0] at its own temperature, [1] at one.
+template <class Term, int At>
+constexpr unsigned pass_bits() {
+  constexpr RowNeeds n = Term::needs;
+  constexpr unsigned mine = (n.student_softmax ? student : 0) | (n.teacher_softmax ? teacher : 0) |
+                            (n.forward_kl ? forward : 0) | (n.reverse_kl ? reverse : 0) | (n.mean_log_p ? mean : 0);
+  static_assert((!n.forward_kl && !n.reverse_kl) || (n.student_softmax && n.teacher_softmax),
+                "retort: a row loss that needs forward_kl or reverse_kl also needs student_softmax and teacher_softmax");
+  static_assert(!n.mean_log_p || n.student_softmax, "retort: a row loss that needs mean_log_p also needs student_softmax");
+  constexpr unsigned extra = (n.student_softmax_at_one ? student : 0) | (n.teacher_softmax_at_one ? teacher : 0);
+  if constexpr (detail::Tempered<typename Term::loss_type>)
+    return At == 0 ? mine : extra;
+  else
+    return At == 0 ? 0 : mine | extra;
+}
+
+/// A whole vector of a row, or one of which only lanes [first, last) count.
+struct Whole {
+  static constexpr bool partial = false;
+};
+template <class T>
+struct Part {
+  static constexpr bool partial = true;
+  int first, last;
+  RETORT_INLINE auto mask() const {
+    using Lane = simd::Pack<typename simd::detail::Ieee<T>::bits, simd::native_lanes<T>>;
+    const Lane lane = Lane::iota();
+    return (lane >= Lane(first)) & (lane < Lane(last));
+  }
+};
+
+/// f(offset, Whole or Part) over a row of `width`; rows shorter than a vector must be staged in memory of that length.
+template <class T, class F>
+RETORT_INLINE void sweep(index_t width, F&& f) {
+  constexpr int lanes = simd::native_lanes<T>;
+  index_t i = 0;
+  for (; i + lanes <= width; i += lanes) f(i, Whole{});
+  if (i < width) {
+    const bool overlap = width >= lanes;
+    f(overlap ? width - lanes : 0, overlap ? Part<T>{static_cast<int>(lanes - (width - i)), lanes} : Part<T>{0, static_cast<int>(width)});
+  }
+}
+
+template <class T>
+inline T maximum(const T* p, index_t width) {
+  using P = simd::Native<T>;
+  constexpr int lanes = P::lanes;
+  if (width < 4 * lanes) {
+    P m = P::load(p);
+    sweep<T>(width, [&](index_t i, auto) { m = max(m, P::load(p + i)); });
+    return m.maximum();
+  }
+  // Four chains: one maximum waits for the one before it.
+  P m[4];
+  for (int k = 0; k < 4; ++k) m[k] = P::load(p + k * lanes);
+  index_t i = 4 * lanes;
+  for (; i + 4 * lanes <= width; i += 4 * lanes)
+    for (int k = 0; k < 4; ++k) m[k] = max(m[k], P::load(p + i + k * lanes));
+  for (; i + lanes <= width; i += lanes) m[0] = max(m[0], P::load(p + i));
+  m[1] = max(m[1], P::load(p + width - lanes));
+  return max(max(m[0], m[1]), max(m[2], m[3])).maximum();
+}
+
+/// The softmaxes of a row at one temperature, [0] the student's, [1] the teacher's. Exponents are to base two:
+/// y = z * scale - shift, e = 2^y, p = e * inverse, log p = y * ln 2 - log_sum.
+template <class T>
+struct Softmaxes {
+  T* e[2] = {};
+  T scale[2] = {}, shift[2] = {}, inverse[2] = {}, log_sum[2] = {};
+  T forward_kl{}, reverse_kl{}, mean_log_p{};
+};
+
+inline constexpr double ln2 = 0.69314718055994530942, log2_e = 1.44269504088896340736;
+
+/// Phase 2: exponentials and sums in one pass over both rows.
+template <unsigned Bits, class T>
+void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width) {
+  using P = simd::Native<T>;
+  constexpr bool has_student = Bits & student, has_teacher = Bits & teacher;
+  const P scale_s(s.scale[0]), shift_s(s.shift[0]), scale_t(s.scale[1]), shift_t(s.shift[1]);
+  T *const out_s = s.e[0], *const out_t = s.e[1];
+  P sum_s(T(0)), sum_t(T(0)), gap_f(T(0)), gap_r(T(0)), sum_y(T(0));
+  sweep<T>(width, [&](index_t i, auto part) {
+    const auto count = [&](P v) {
+      if constexpr (part.partial)
+        return select(part.mask(), v, P(T(0)));
+      else
+        return v;
+    };
+    P ys, yt, es, et;
+    if constexpr (has_student) {
+      ys = fma(P::load(z + i), scale_s, -shift_s);
+      es = exp2_nonpositive(ys);
+      es.store(out_s + i);
+      sum_s += count(es);
+      if constexpr (Bits & mean) sum_y += count(ys);
+    }
+    if constexpr (has_teacher) {
+      yt = fma(P::load(t + i), scale_t, -shift_t);
+      et = exp2_nonpositive(yt);
+      et.store(out_t + i);
+      sum_t += count(et);
+    }
+    if constexpr (Bits & forward) gap_f += count(et * (yt - ys));
+    if constexpr (Bits & reverse) gap_r += count(es * (ys - yt));
+  });
+  const auto finish = [&](int side, P sum) {
+    const T total = sum.sum();
+    s.inverse[side] = T(1) / total;
+    s.log_sum[side] = std::log(total);
+  };
+  if constexpr (has_student) finish(0, sum_s);
+  if constexpr (has_teacher) finish(1, sum_t);
+  const T log_ratio = s.log_sum[0] - s.log_sum[1];
+  if constexpr (Bits & forward) s.forward_kl = T(ln2) * gap_f.sum() * s.inverse[1] + log_ratio;
+  if constexpr (Bits & reverse) s.reverse_kl = T(ln2) * gap_r.sum() * s.inverse[0] - log_ratio;
+  if constexpr (Bits & mean) s.mean_log_p = T(ln2) * sum_y.sum() / T(width) - s.log_sum[0];
+}
+
+/// What the engine keeps of one loss while it works on a row.
+template <class Term, class T>
+struct TermState {
+  using Loss = typename Term::loss_type;
+  /// Generic losses run over packs, plain ones over float, lane by lane; closed ones have no accumulator.
+  static constexpr bool generic = detail::GenericAcc<Loss>, plain = detail::PlainAcc<Loss>, closed = !generic && !plain;
+  static constexpr bool tempered = detail::Tempered<Loss>;
+  using Scalar = std::conditional_t<plain, float, T>;
+  static auto new_acc() {
+    if constexpr (generic)
+      return typename Loss::template Acc<T>{};
+    else if constexpr (plain)
+      return typename Loss::Acc{};
+    else
+      return 0;
+  }
+  using Acc = decltype(new_acc());
+
+  bool wanted = true;  ///< the row counts for this loss
+  bool done = false;   ///< a round at its temperature was there
+  bool active = true;  ///< it takes part in this round
+  T coefficient{};     ///< factor * row weight / divisor
+  T value{};
+  Row<Scalar> row{};
+  Acc acc{};
+  Scalar extra[Term::needs.extras > 0 ? Term::needs.extras : 1] = {};
+};
+
+/// One evaluation of a sum of losses: arguments checked, then rows in any order on any thread.
+template <class T, class... Terms>
+class Evaluation {
+ public:
+  Evaluation(const loss::Sum<Terms...>& terms, const RowBatch<T>& in, const RowGradients<T>& out)
+      : terms_(terms), in_(in), out_(out), rows_(in.student.shape[0]), classes_(in.student.shape[1]) {
+    check();
+    index_t counted = rows_;
+    if (!in_.labels.empty()) counted = rows_ - std::count(in_.labels.begin(), in_.labels.end(), ignored_label);
+    each([&](auto i) {
+      const double divisor = TermAt<i>::reduction::divisor(double(rows_), double(counted), double(classes_));
+      factor_[i] = detail::get<i>(terms_).factor;
+      coefficient_[i] = divisor > 0 ? factor_[i] / divisor : 0;
+    });
+  }
+
+  /// Rows [begin, end): writes gradients, and to `row_loss` the weighted and reduced loss of each row.
+  void run(index_t begin, index_t end, Arena<Cpu>& arena, double* row_loss) const {
+    const ArenaScope scope(arena);
+    Work w = workspace(arena);
+    for (index_t r = begin; r < end; ++r) {
+      const auto at = [&](const auto& view) { return view.empty() ? nullptr : view.row(r); };
+      row_loss[r] = row(r, w, {at(out_.student), at(out_.teacher), at(out_.temperature), at(out_.extras), at(out_.per_row)});
+    }
+  }
+
+  /// Throws the error of row r, whose loss is not finite; names the loss that made it so.
+  [[noreturn]] void report(index_t r, Arena<Cpu>& arena) const {
+    const ArenaScope scope(arena);
+    Work w = workspace(arena);
+    row(r, w, {});
+    std::string culprit = "the sum of its terms";
+    each([&](auto i) {
+      const auto& s = std::get<i>(w.states);
+      if (s.wanted && !detail::is_finite(double(s.value)))
+        culprit = detail::concat("term ", int(i), ", ", detail::name_of<typename TermAt<i>::loss_type>());
+    });
+    throw value_error(detail::concat("row loss: the loss of row ", r, " is not finite (", culprit,
+                                     "); expected finite logits, weights and temperatures"));
+  }
+
+ private:
+  using P = simd::Native<T>;
+  static constexpr int terms = sizeof...(Terms), lanes = P::lanes;
+  template <int I>
+  using TermAt = std::tuple_element_t<I, std::tuple<Terms...>>;
+  template <int I>
+  using StateAt = TermState<TermAt<I>, T>;
+
+  static constexpr unsigned own_bits = (pass_bits<Terms, 0>() | ...), one_bits = (pass_bits<Terms, 1>() | ...);
+  static constexpr bool needs_teacher = (Terms::needs.teacher || ...);
+  static constexpr bool has_acc = (!TermState<Terms, T>::closed || ...);
+  /// A loss can be left out of a round, or of a row.
+  static constexpr bool may_skip = (int(TermState<Terms, T>::tempered) + ...) > 1 || (Terms::masked || ...) ||
+                                   (Terms::reduction::skips_ignored_rows || ...);
+
+  /// The gradients of one row; null where not wanted.
+  struct RowOut {
+    T *student = nullptr, *teacher = nullptr, *temperature = nullptr, *extras = nullptr, *per_row = nullptr;
+  };
+  /// Scratch of one worker, and the row it is at.
+  struct Work {
+    Softmaxes<T> own{}, one{};
+    T* stage[4] = {};  ///< rows shorter than a vector: student, teacher and their gradients
+    const T *z = nullptr, *t = nullptr;
+    std::tuple<TermState<Terms, T>...> states{};
+  };
+
+  template <class F>
+  static RETORT_INLINE void each(F&& f) {
+    [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+      (f(std::integral_constant<int, I>{}), ...);
+    }
+    (std::make_integer_sequence<int, terms>{});
+  }
+  template <int I>
+  const auto& loss() const {
+    return detail::get<I>(terms_).loss;
+  }
+
+  // --- checks, before anything is written ---
+
+  void check() const {
+    const Shape<2> shape = in_.student.shape;
+    require<shape_error>(rows_ > 0 && classes_ > 0 && in_.student.data != nullptr,
+                         "row loss: expected student logits of at least one row and one class, got shape ", shape);
+    if constexpr (needs_teacher) {
+      require<shape_error>(in_.teacher.data != nullptr, "row loss: this loss needs teacher logits, and the batch has none");
+      require<shape_error>(in_.teacher.shape == shape, "row loss: student logits have shape ", shape,
+                           ", teacher logits have shape ", in_.teacher.shape);
+    }
+    if constexpr ((own_bits | one_bits) != 0)
+      require<value_error>(classes_ > 1, "row loss: a softmax over one class is constant; expected at least 2 classes, got 1");
+    check_length("labels", in_.labels);
+    check_length("mask", in_.mask);
+    check_length("weights", in_.weight);
+    check_length("temperatures", in_.temperature);
+    constexpr int extras = std::max({Terms::needs.extras...});
+    require<shape_error>(extras == 0 || (in_.extras.shape[0] == rows_ && in_.extras.shape[1] >= extras),
+                         "row loss: this loss needs extras of shape (", rows_, ", ", extras, ") or wider, got ", in_.extras.shape);
+    require<shape_error>(!(Terms::masked || ...) || !in_.mask.empty() || !in_.labels.empty(),
+                         "row loss: a Masked loss needs the batch's mask or labels, and the batch has neither");
+    check_labels();
+    check_temperatures();
+    check_output("student gradient", out_.student, shape);
+    check_output("teacher gradient", out_.teacher, shape);
+    check_output("temperature gradient", out_.temperature, Shape{rows_});
+    check_output("per-row loss", out_.per_row, Shape{rows_});
+    check_output("extras gradient", out_.extras, in_.extras.shape);
+    each([&](auto i) {
+      using Loss = typename TermAt<i>::loss_type;
+      require<value_error>(out_.teacher.empty() || has_teacher_grad<i> || !TermAt<i>::needs.teacher, "row loss: term ",
+                           int(i), " (", detail::name_of<Loss>(), ") has no teacher_grad, so there is no gradient to the teacher");
+      require<value_error>(out_.temperature.empty() || !StateAt<i>::tempered ||
+                               ((has_teacher_grad<i> || !TermAt<i>::needs.teacher) && !detail::TeacherTempered<Loss>),
+                           "row loss: term ", int(i), " (", detail::name_of<Loss>(),
+                           ") has a teacher_temperature or no teacher_grad, so there is no gradient to the temperature");
+    });
+  }
+  template <class V>
+  void check_length(const char* what, const V& view) const {
+    require<shape_error>(view.data == nullptr || view.size() == rows_, "row loss: expected ", rows_, " ", what, ", got ", view.size());
+  }
+  template <int R>
+  void check_output(const char* what, const View<T, R>& view, const Shape<R>& expected) const {
+    if (view.data == nullptr) return;
+    check_shape(what, view.shape, expected);
+    require<value_error>(view.data != in_.student.data && view.data != in_.teacher.data, "row loss: the ", what,
+                         " must not overwrite the logits");
+  }
+  void check_labels() const {
+    constexpr bool needed = (Terms::needs.labels || ...);
+    // A row may be unlabelled when all losses that look at labels leave it out.
+    constexpr bool may_ignore = ((!Terms::needs.labels || Terms::masked || Terms::reduction::skips_ignored_rows) && ...);
+    require<shape_error>(!needed || !in_.labels.empty(), "row loss: this loss needs labels, and the batch has none");
+    if constexpr (needed)
+      for (index_t r = 0; r < rows_; ++r) {
+        const std::int32_t y = in_.labels.data[r];
+        if (y >= 0 && y < classes_) continue;
+        const bool ignored = may_ignore && (y == ignored_label || (!in_.mask.empty() && in_.mask.data[r] == 0 && only_masked));
+        require<value_error>(ignored, "row loss: label ", y, " of row ", r, " is outside [0, ", classes_, ")");
+      }
+  }
+  /// All losses that look at labels are masked.
+  static constexpr bool only_masked = ((!Terms::needs.labels || Terms::masked) && ...);
+
+  void check_temperatures() const {
+    const auto good = [](double t) { return t > 0 && detail::is_finite(t); };
+    each([&](auto i) {
+      if constexpr (StateAt<i>::tempered)
+        require<value_error>(good(double(loss<i>().temperature)), "row loss: term ", int(i), " has temperature ",
+                             double(loss<i>().temperature), "; expected a finite number above 0");
+      if constexpr (detail::TeacherTempered<typename TermAt<i>::loss_type>)
+        require<value_error>(good(double(loss<i>().teacher_temperature)), "row loss: term ", int(i), " has teacher temperature ",
+                             double(loss<i>().teacher_temperature), "; expected a finite number above 0");
+    });
+    for (index_t r = 0; r < in_.temperature.size() && in_.temperature.data != nullptr; ++r)
+      require<value_error>(good(double(in_.temperature.data[r])), "row loss: temperature ", double(in_.temperature.data[r]),
+                           " of row ", r, "; expected a finite number above 0");
+  }
+
+  // --- one row ---
+
+  Work workspace(Arena<Cpu>& arena) const {
+    Work w;
+    const index_t width = (classes_ + lanes - 1) / lanes * lanes;
+    const auto allocate = [&](Softmaxes<T>& s, unsigned bits) {
+      if (bits & student) s.e[0] = arena.allocate<T>(width);
+      if (bits & teacher) s.e[1] = arena.allocate<T>(width);
+    };
+    allocate(w.own, own_bits);
+    allocate(w.one, one_bits != 0 ? own_bits | one_bits : 0);
+    if (classes_ < lanes)
+      for (T*& stage : w.stage) stage = arena.allocate<T>(lanes);
+    return w;
+  }
+
+  double row(index_t r, Work& w, const RowOut& out) const {
+    const T row_weight = in_.weight.empty() ? T(1) : in_.weight.data[r];
+    const std::int32_t label = in_.labels.empty() ? -1 : in_.labels.data[r];
+    const bool masked = in_.mask.empty() ? label == ignored_label : in_.mask.data[r] == 0;
+    bool any = false;
+    each([&](auto i) {
+      auto& s = std::get<i>(w.states);
+      s.wanted = !(TermAt<i>::masked && masked) && !(TermAt<i>::reduction::skips_ignored_rows && label == ignored_label);
+      s.done = false;
+      s.coefficient = T(coefficient_[i]) * row_weight;
+      s.value = T(0);
+      any |= s.wanted;
+    });
+    const auto clear = [](T* p, index_t n) {
+      if (p != nullptr) std::fill_n(p, n, T(0));
+    };
+    clear(out.extras, in_.extras.shape[1]);
+    clear(out.temperature, 1);
+    if (!any) {
+      clear(out.student, classes_);
+      clear(out.teacher, classes_);
+      clear(out.per_row, 1);
+      return 0;
+    }
+
+    RowOut to = out;
+    stage_in(r, w, to);
+    const T top_s = ((own_bits | one_bits) & student) ? maximum(w.z, classes_) : T(0);
+    const T top_t = ((own_bits | one_bits) & teacher) ? maximum(w.t, classes_) : T(0);
+    for (bool first = true; first || unfinished(w); first = false) {
+      const Temperatures round = choose_round(r, w, first);
+      const bool at_one = round.student == T(1) && round.teacher == T(1);
+      if (one_bits != 0 && first) {
+        if (own_bits != 0 && at_one)
+          softmaxes<own_bits | one_bits>(w.one, w, {T(1), T(1)}, top_s, top_t);
+        else
+          softmaxes<one_bits>(w.one, w, {T(1), T(1)}, top_s, top_t);
+      }
+      Softmaxes<T> own = w.own;
+      if (own_bits != 0) {
+        if (one_bits != 0 && first && at_one)
+          own = w.one;
+        else
+          softmaxes<own_bits>(own, w, round, top_s, top_t);
+      }
+      describe(r, w, own, round.student, label);
+      if constexpr (has_acc) accumulate(w, own);
+      each([&](auto i) {
+        auto& s = std::get<i>(w.states);
+        if (s.active) s.value = T(value<i>(s));
+      });
+      if (to.teacher != nullptr || to.temperature != nullptr)
+        gradients<true>(w, own, to, round.student, !first);
+      else if (to.student != nullptr)
+        gradients<false>(w, own, to, round.student, !first);
+      if (to.extras != nullptr) extra_gradients(w, to.extras);
+    }
+    stage_out(w, out);
+
+    double weighted = 0, plain = 0;
+    each([&](auto i) {
+      const auto& s = std::get<i>(w.states);
+      if (!s.wanted) return;
+      weighted += coefficient_[i] * double(row_weight) * double(s.value);
+      plain += factor_[i] * double(s.value);
+    });
+    if (out.per_row != nullptr) *out.per_row = static_cast<T>(plain);
+    return weighted;
+  }
+
+  void stage_in(index_t r, Work& w, RowOut& to) const {
+    w.z = in_.student.row(r);
+    w.t = needs_teacher ? in_.teacher.row(r) : w.z;
+    if (classes_ >= lanes) return;
+    const T* from[2] = {w.z, w.t};
+    for (int side = 0; side < 2; ++side)
+      for (index_t c = 0; c < lanes; ++c) w.stage[side][c] = from[side][c < classes_ ? c : 0];
+    w.z = w.stage[0];
+    w.t = w.stage[1];
+    if (to.student != nullptr) to.student = w.stage[2];
+    if (to.teacher != nullptr) to.teacher = w.stage[3];
+  }
+  void stage_out(const Work& w, const RowOut& out) const {
+    if (classes_ >= lanes) return;
+    if (out.student != nullptr) std::copy_n(w.stage[2], classes_, out.student);
+    if (out.teacher != nullptr) std::copy_n(w.stage[3], classes_, out.teacher);
+  }
+
+  struct Temperatures {
+    T student{1}, teacher{1};
+    bool operator==(const Temperatures&) const = default;
+  };
+  template <int I>
+  Temperatures temperatures(index_t r) const {
+    Temperatures out;
+    if constexpr (StateAt<I>::tempered) {
+      out.student = in_.temperature.empty() ? T(loss<I>().temperature) : in_.temperature.data[r];
+      out.teacher = out.student;
+      if constexpr (detail::TeacherTempered<typename TermAt<I>::loss_type>) out.teacher = T(loss<I>().teacher_temperature);
+    }
+    return out;
+  }
+  static bool unfinished(const Work& w) {
+    bool any = false;
+    each([&](auto i) { any |= StateAt<i>::tempered && std::get<i>(w.states).wanted && !std::get<i>(w.states).done; });
+    return any;
+  }
+  /// The temperatures of the next round, and who takes part. One goes first: those softmaxes may serve all rounds.
+  Temperatures choose_round(index_t r, Work& w, bool first) const {
+    Temperatures round;
+    bool found = false;
+    each([&](auto i) {
+      const auto& s = std::get<i>(w.states);
+      if (!StateAt<i>::tempered || !s.wanted || s.done) return;
+      const Temperatures mine = temperatures<i>(r);
+      if (!found || mine == Temperatures{}) round = mine;
+      found = true;
+    });
+    each([&](auto i) {
+      auto& s = std::get<i>(w.states);
+      s.active = s.wanted && !s.done && (StateAt<i>::tempered ? temperatures<i>(r) == round : first);
+      s.done |= s.active;
+    });
+    return round;
+  }
+
+  template <unsigned Bits>
+  void softmaxes(Softmaxes<T>& s, const Work& w, Temperatures at, T top_s, T top_t) const {
+    s.scale[0] = T(log2_e) / at.student;
+    s.scale[1] = T(log2_e) / at.teacher;
+    s.shift[0] = top_s * s.scale[0];
+    s.shift[1] = top_t * s.scale[1];
+    exponentials<Bits>(s, w.z, w.t, classes_);
+  }
+
+  /// Fills the row's statistics as each active loss sees them.
+  void describe(index_t r, Work& w, const Softmaxes<T>& own, T temperature, std::int32_t label) const {
+    const bool labelled = label >= 0 && label < classes_;
+    each([&](auto i) {
+      auto& s = std::get<i>(w.states);
+      if (!s.active) return;
+      using S = typename StateAt<i>::Scalar;
+      constexpr RowNeeds needs = TermAt<i>::needs;
+      const auto side = [&](bool needed, const Softmaxes<T>& from, int k, const T* logits) {
+        SoftmaxRow<S> out;
+        if (!needed) return out;
+        out.log_sum = S((from.shift[k] * T(ln2)) + from.log_sum[k]);
+        if (needs.labels && labelled) out.log_p_label = S((logits[label] * from.scale[k] - from.shift[k]) * T(ln2) - from.log_sum[k]);
+        if (k == 0) out.mean_log_p = S(from.mean_log_p);
+        return out;
+      };
+      const Softmaxes<T>& mine = StateAt<i>::tempered ? own : w.one;
+      Row<S>& row = s.row;
+      row.classes = classes_;
+      row.label = labelled ? label : -1;
+      row.temperature = StateAt<i>::tempered ? S(temperature) : S(1);
+      row.student = side(needs.student_softmax, mine, 0, w.z);
+      row.teacher = side(needs.teacher_softmax, mine, 1, w.t);
+      row.student_at_one = side(needs.student_softmax_at_one, w.one, 0, w.z);
+      row.teacher_at_one = side(needs.teacher_softmax_at_one, w.one, 1, w.t);
+      row.forward_kl = S(mine.forward_kl);
+      row.reverse_kl = S(mine.reverse_kl);
+      for (int k = 0; k < needs.extras; ++k) s.extra[k] = S(in_.extras.data[r * in_.extras.shape[1] + k]);
+      row.extra = s.extra;
+    });
+  }
+
+  /// The cell at class `at`, or the pack of cells that begins there, as loss I sees it.
+  template <class V, int I, class S>
+  RETORT_INLINE BasicCell<V> cell(const Work& w, const Softmaxes<T>& own, const Row<S>& row, index_t at) const {
+    constexpr RowNeeds needs = TermAt<I>::needs;
+    using Index = typename detail::ValueTraits<V>::index;
+    using math::fma;
+    const auto load = [&](const T* p) {
+      if constexpr (std::is_arithmetic_v<V>)
+        return V(p[at]);
+      else
+        return V::load(p + at);
+    };
+    const V z = load(w.z), t = needs.teacher ? load(w.t) : V(S(0));
+    const auto side = [&]<bool Needed>(std::bool_constant<Needed>, const Softmaxes<T>& s, int k, V logit) {
+      SoftmaxCell<V> out{V(S(0)), V(S(0))};
+      if constexpr (Needed) {
+        out.p = load(s.e[k]) * V(S(s.inverse[k]));
+        out.log_p = fma(fma(logit, V(S(s.scale[k])), V(S(-s.shift[k]))), V(S(ln2)), V(S(-s.log_sum[k])));
+      }
+      return out;
+    };
+    const Softmaxes<T>& mine = StateAt<I>::tempered ? own : w.one;
+    Index index;
+    if constexpr (std::is_arithmetic_v<V>)
+      index = static_cast<Index>(at);
+    else
+      index = Index::iota() + Index(static_cast<typename Index::value_type>(at));
+    return {z,
+            t,
+            index,
+            index == Index(row.label),
+            side(std::bool_constant<needs.student_softmax>{}, mine, 0, z),
+            side(std::bool_constant<needs.teacher_softmax>{}, mine, 1, t),
+            side(std::bool_constant<needs.student_softmax_at_one>{}, w.one, 0, z),
+            side(std::bool_constant<needs.teacher_softmax_at_one>{}, w.one, 1, t),
+            row.extra,
+            row};
+  }
+
+  /// Phase 3: accumulators of the active losses over the cells.
+  __attribute__((flatten)) void accumulate(Work& w, const Softmaxes<T>& own) const {
+    each([&](auto i) {
+      auto& s = std::get<i>(w.states);
+      using State = StateAt<i>;
+      if constexpr (!State::closed) {
+        if (!s.active) return;
+        const auto& f = loss<i>();
+        const Row<typename State::Scalar> row = s.row;
+        if constexpr (State::generic) {
+          using PackAcc = typename State::Loss::template Acc<P>;
+          auto sum = f.template identity<P>();
+          sweep<T>(classes_, [&](index_t at, auto part) {
+            const PackAcc next = f.add(sum, cell<P, i>(w, own, row, at));
+            if constexpr (part.partial)
+              sum = blend(part.mask(), next, sum);
+            else
+              sum = next;
+          });
+          s.acc = merge_lanes(f, sum);
+        } else {
+          typename State::Acc sum[lanes];
+          for (auto& a : sum) a = f.identity();
+          sweep<T>(classes_, [&](index_t at, auto part) {
+            int first = 0, last = lanes;
+            if constexpr (part.partial) first = part.first, last = part.last;
+            for (int l = first; l < last; ++l) sum[l] = f.add(sum[l], cell<float, i>(w, own, row, at + l));
+          });
+          s.acc = merge_tree(f, sum);
+        }
+      }
+    });
+  }
+  /// Accumulators of packs are made of packs alone, so their lanes can be taken apart without knowing their members.
+  template <class Acc>
+  static RETORT_INLINE Acc blend(typename P::mask_type mask, const Acc& yes, const Acc& no) {
+    constexpr int members = sizeof(Acc) / sizeof(P);
+    P a[members], b[members];
+    std::memcpy(a, &yes, sizeof(Acc));
+    std::memcpy(b, &no, sizeof(Acc));
+    for (int k = 0; k < members; ++k) a[k] = select(mask, a[k], b[k]);
+    Acc out;
+    std::memcpy(&out, a, sizeof(Acc));
+    return out;
+  }
+  template <class Loss>
+  static auto merge_lanes(const Loss& f, const typename Loss::template Acc<P>& packed) {
+    using PackAcc = typename Loss::template Acc<P>;
+    using Acc = typename Loss::template Acc<T>;
+    constexpr int members = sizeof(Acc) / sizeof(T);
+    static_assert(sizeof(Acc) == members * sizeof(T) && sizeof(PackAcc) == members * sizeof(P) &&
+                      std::is_trivially_copyable_v<PackAcc>,
+                  "retort: the Acc<V> of a row loss may have members of type V only; see retort/functor/row_loss.hpp");
+    alignas(P) T value[members][lanes];
+    std::memcpy(value, &packed, sizeof(packed));
+    Acc lane[lanes];
+    for (int l = 0; l < lanes; ++l) {
+      T member[members];
+      for (int k = 0; k < members; ++k) member[k] = value[k][l];
+      std::memcpy(&lane[l], member, sizeof(Acc));
+    }
+    return merge_tree(f, lane);
+  }
+  template <class Loss, class Acc>
+  static Acc merge_tree(const Loss& f, Acc (&lane)[lanes]) {
+    for (int width = lanes / 2; width > 0; width /= 2)
+      for (int l = 0; l < width; ++l) lane[l] = f.merge(lane[l], lane[l + width]);
+    return lane[0];
+  }
+
+  template <int I, class State>
+  auto value(const State& s) const {
+    const auto& f = loss<I>();
+    if constexpr (State::closed)
+      return f.value(s.row);
+    else if constexpr (requires { f.value(s.acc, s.row); })
+      return f.value(s.acc, s.row);
+    else
+      return f.value(s.acc);
+  }
+
+  template <int I>
+  static constexpr bool has_teacher_grad = [] {
+    using State = StateAt<I>;
+    using V = std::conditional_t<State::plain, float, P>;
+    if constexpr (State::closed)
+      return requires(const typename State::Loss& f, const BasicCell<V>& c) { f.teacher_grad(c); };
+    else
+      return requires(const typename State::Loss& f, const typename State::Acc& a, const BasicCell<V>& c) { f.teacher_grad(a, c); };
+  }();
+
+  /// grad (or teacher_grad) of loss I for the pack that begins at `at`.
+  template <bool OfTeacher, int I, class State, class Row>
+  RETORT_INLINE P pack_gradient(const Work& w, const Softmaxes<T>& own, const State& s, const Row& row, index_t at, int last) const {
+    const auto& f = loss<I>();
+    const auto call = [&](const auto& c) {
+      if constexpr (OfTeacher && State::closed)
+        return f.teacher_grad(c);
+      else if constexpr (OfTeacher)
+        return f.teacher_grad(s.acc, c);
+      else if constexpr (State::closed)
+        return f.grad(c);
+      else
+        return f.grad(s.acc, c);
+    };
+    if constexpr (State::plain) {
+      alignas(P) T out[lanes] = {};
+      for (int l = 0; l < last; ++l) out[l] = static_cast<T>(call(cell<float, I>(w, own, row, at + l)));
+      return P::load(out);
+    } else {
+      return call(cell<P, I>(w, own, row, at));
+    }
+  }
+
+  /// Phase 4. `All`: to the teacher and to the temperature too.
+  template <bool All>
+  __attribute__((flatten)) void gradients(Work& w, const Softmaxes<T>& own, const RowOut& out, T temperature, bool add) const {
+    T *const gs = out.student, *const gt = out.teacher;
+    P by_temperature(T(0));
+    const auto put = [add](T* p, P g, auto part) {
+      if (add) {  // a later round: not twice where two vectors overlap
+        const P before = P::load(p);
+        if constexpr (part.partial)
+          g = select(part.mask(), before + g, before);
+        else
+          g += before;
+      }
+      g.store(p);
+    };
+    sweep<T>(classes_, [&](index_t at, auto part) {
+      int last = lanes;
+      if constexpr (part.partial) last = part.last;
+      P sum_s(T(0)), sum_t(T(0));
+      each([&](auto i) {
+        const auto& s = std::get<i>(w.states);
+        if constexpr (may_skip)
+          if (!s.active) return;
+        const P factor(s.coefficient);
+        const P ds = pack_gradient<false, i>(w, own, s, s.row, at, last);
+        sum_s = fma(factor, ds, sum_s);
+        if constexpr (All) {
+          P dt(T(0));
+          if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i>(w, own, s, s.row, at, last);
+          sum_t = fma(factor, dt, sum_t);
+          if constexpr (StateAt<i>::tempered) {
+            P flow = factor * (ds * P::load(w.z + at) + dt * P::load(w.t + at));
+            if constexpr (part.partial) flow = select(part.mask(), flow, P(T(0)));
+            by_temperature += flow;
+          }
+        }
+      });
+      if (!All || gs != nullptr) put(gs + at, sum_s, part);
+      if (All && gt != nullptr) put(gt + at, sum_t, part);
+    });
+    if (All && out.temperature != nullptr) {
+      T g = -by_temperature.sum() / temperature;
+      each([&](auto i) {
+        const auto& s = std::get<i>(w.states);
+        constexpr int power = detail::temperature_power_of<typename TermAt<i>::loss_type>();
+        if (StateAt<i>::tempered && s.active) g += s.coefficient * s.value * (T(power) / temperature);
+      });
+      *out.temperature += g;
+    }
+  }
+
+  void extra_gradients(const Work& w, T* out) const {
+    each([&](auto i) {
+      const auto& s = std::get<i>(w.states);
+      const auto& f = loss<i>();
+      if (!s.active) return;
+      for (int k = 0; k < TermAt<i>::needs.extras; ++k) {
+        if constexpr (requires { f.extra_grad(k, s.row); })
+          out[k] += s.coefficient * T(f.extra_grad(k, s.row));
+        else if constexpr (requires { f.extra_grad(k, s.acc, s.row); })
+          out[k] += s.coefficient * T(f.extra_grad(k, s.acc, s.row));
+      }
+    });
+  }
+
+  const loss::Sum<Terms...>& terms_;
+  RowBatch<T> in_;
+  RowGradients<T> out_;
+  index_t rows_, classes_;
+  double factor_[terms], coefficient_[terms];
+};
+
+}  // namespace rows
+
+struct RowLossKernels {
+  /// Value and gradients of a row loss over a batch, in one pass. Returns the reduced loss.
+  ///
+  /// Losses without a label, teacher or mask that they need, and shapes that differ, throw shape_error; labels outside
+  /// [0, C), temperatures that are not above 0, and one class under a softmax throw value_error: all before anything is
+  /// written. A loss that is not finite (NaN or infinite logits) throws value_error after the rows were evaluated; the
+  /// gradients are then unspecified. Deterministic, and independent of the number of threads.
+  template <class Loss, class T>
+  static T row_loss(Cpu& cpu, const Loss& loss, const RowBatch<T>& batch, const RowGradients<T>& out) {
+    static_assert(RowLoss<Loss>,
+                  "retort: a row loss needs identity(), add(acc, cell), merge(acc, acc), value(acc), grad(acc, cell); see "
+                  "retort/functor/row_loss.hpp");
+    if constexpr (RowLoss<Loss>) return evaluate(cpu, detail::leaves<false>(loss, 1.), batch, out);
+    else return T{};
+  }
+
+ private:
+  template <class T, class... Terms>
+  static T evaluate(Cpu& cpu, const loss::Sum<Terms...>& terms, const RowBatch<T>& batch, const RowGradients<T>& out) {
+    const rows::Evaluation<T, Terms...> evaluation(terms, batch, out);
+    const index_t count = batch.student.shape[0], grain = (index_t{1} << 13) / (batch.student.shape[1] + 1) + 1;
+    const ArenaScope scope(cpu.scratch(0));
+    double* row_loss = cpu.scratch(0).allocate<double>(count);
+    cpu.parallel(count, grain, [&](index_t begin, index_t end, int worker) {
+      evaluation.run(begin, end, cpu.scratch(worker), row_loss);
+    });
+    double total = 0;
+    for (index_t r = 0; r < count; ++r) total += row_loss[r];
+    if (!detail::is_finite(total)) {
+      for (index_t r = 0; r < count; ++r)
+        if (!detail::is_finite(row_loss[r])) evaluation.report(r, cpu.scratch(0));
+    }
+    return static_cast<T>(total);
+  }
+};
+
+}  // namespace RETORT_ISA
+}  // namespace cpu
+}  // namespace retort

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <retort/functor/row_loss.hpp>
+
+namespace retort::loss {
+
+/// The factor T^2 that keeps the size of a soft-target gradient independent of the temperature (Hinton et al. 2015).
+struct TSquared {
+  static constexpr int power = 2;
+};
+/// No factor: the gradient shrinks as 1/T.
+struct NoTSquared {
+  static constexpr int power = 0;
+};
+
+namespace detail {
+template <class TemperatureFactor, class T>
+RETORT_HD T temperature_factor(T temperature) {
+  return TemperatureFactor::power == 2 ? temperature * temperature : T(1);
+}
+}  // namespace detail
+
+/// KL(p_T(t) || p_T(s)), the teacher's entropy included, with p_T(z) = softmax(z / T); times T^2 if so named.
+/// Gradient per row: factor/T * (p_T(s) - p_T(t)) to the student.
+template <class Reduction, class TemperatureFactor>
+struct ForwardKl {
+  double temperature = 1;  ///< > 0
+  double weight = 1;
+
+  using reduction = Reduction;
+  static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true, .forward_kl = true};
+  static constexpr int temperature_power = TemperatureFactor::power;
+  static constexpr const char* name = "ForwardKl";
+
+  template <class T>
+  RETORT_HD T value(const Row<T>& row) const {
+    return scale(row) * row.forward_kl;
+  }
+  template <class V>
+  RETORT_HD V grad(const BasicCell<V>& c) const {
+    return V(scale(c.row) / c.row.temperature) * (c.student.p - c.teacher.p);
+  }
+  template <class V>
+  RETORT_HD V teacher_grad(const BasicCell<V>& c) const {
+    return V(scale(c.row) / c.row.temperature) * c.teacher.p * (c.teacher.log_p - c.student.log_p - V(c.row.forward_kl));
+  }
+
+ private:
+  template <class T>
+  RETORT_HD T scale(const Row<T>& row) const {
+    return T(weight) * detail::temperature_factor<TemperatureFactor>(row.temperature);
+  }
+};
+
+/// The soft targets of Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network":
+/// T^2/N * sum_n KL(p_T(t_n) || p_T(s_n)).
+using SoftTargets = ForwardKl<BatchMean, TSquared>;
+
+}  // namespace retort::loss
