@@ -115,7 +115,7 @@ inline constexpr double ln2 = 0.69314718055994530942, log2_e = 1.442695040888963
 
 /// Phase 2: exponentials and sums in one pass over both rows.
 template <unsigned Bits, class T>
-void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width) {
+__attribute__((flatten)) void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width) {
   using P = simd::Native<T>;
   constexpr bool has_student = Bits & student, has_teacher = Bits & teacher;
   const P scale_s(s.scale[0]), shift_s(s.shift[0]), scale_t(s.scale[1]), shift_t(s.shift[1]);

@@ -124,22 +124,32 @@ struct Pack {
   /// a * b + c, contracted to one instruction where the target has it.
   friend RETORT_INLINE Pack fma(Pack a, Pack b, Pack c) { return a.v * b.v + c.v; }
 
-  /// Sum and maximum over the lanes, in a fixed tree order.
+  /// Sum and maximum over the lanes, in a fixed tree order. Halves of the vector, so that it stays in registers.
   RETORT_INLINE T sum() const {
-    return reduce([](T a, T b) { return a + b; });
+    if constexpr (N == 2) {
+      return v[0] + v[1];
+    } else {
+      const auto h = halves();
+      return (h.low + h.high).sum();
+    }
   }
   RETORT_INLINE T maximum() const {
-    return reduce([](T a, T b) { return a > b ? a : b; });
+    if constexpr (N == 2) {
+      return v[0] > v[1] ? v[0] : v[1];
+    } else {
+      const auto h = halves();
+      return max(h.low, h.high).maximum();
+    }
   }
 
  private:
-  template <class F>
-  RETORT_INLINE T reduce(F f) const {
-    T tmp[N];
-    store(tmp);
-    for (int width = N / 2; width > 0; width /= 2)
-      for (int i = 0; i < width; ++i) tmp[i] = f(tmp[i], tmp[i + width]);
-    return tmp[0];
+  struct Halves {
+    Pack<T, N / 2> low, high;
+  };
+  RETORT_INLINE Halves halves() const {
+    Halves out;
+    std::memcpy(&out, &v, sizeof(out));
+    return out;
   }
 };
 
