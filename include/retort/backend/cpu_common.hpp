@@ -23,5 +23,14 @@ inline void check_shape(const char* what, const Shape<Rank>& actual, const Shape
   require<shape_error>(actual == expected, what, ": expected shape ", expected, ", got ", actual);
 }
 
+/// to[i] += from[i].
+template <class T>
+void add_to(T* to, const T* from, index_t n) {
+  using P = simd::Native<T>;
+  index_t i = 0;
+  for (; i + P::lanes <= n; i += P::lanes) (P::load(to + i) + P::load(from + i)).store(to + i);
+  for (; i < n; ++i) to[i] += from[i];
+}
+
 }  // namespace RETORT_ISA
 }  // namespace retort::cpu

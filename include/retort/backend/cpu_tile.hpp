@@ -13,15 +13,16 @@ inline namespace RETORT_ISA {
 /// images of a weight gradient), or its rows are `a_stride` apart and k runs along memory.
 enum class Rows { contiguous, strided };
 
-/// What a tile sums and where it goes. c[i][j] (+)= sum over runs and k of a[run][i][k] * b[run][k][j].
+/// What a tile sums and where it goes: c[i][j] (+)= the sum over images, runs and k of a[i][k] * b[k][j]. A matrix product
+/// is one run; a convolution has a run per kernel row, its weight gradient one per image row.
 template <class T>
 struct TileJob {
-  index_t runs = 1, length = 0;    ///< the sum consists of `runs` stretches of `length` products
-  index_t a_run = 0, a_stride = 0; ///< from run to run; from row to row (Rows::strided) or k to k (Rows::contiguous)
-  index_t b_run = 0, b_stride = 0; ///< from run to run; from k to k
-  index_t c_stride = 0;            ///< from row to row
-  const T* bias = nullptr;         ///< added per column when not null
-  bool add = false;                ///< to what c holds
+  index_t images = 1, runs = 1, length = 0;         ///< the sum is `images` x `runs` stretches of `length` products
+  index_t a_image = 0, a_run = 0, a_stride = 0;     ///< a_stride: row to row (Rows::strided) or k to k (contiguous)
+  index_t b_image = 0, b_run = 0, b_stride = 0;     ///< b_stride: k to k
+  index_t c_stride = 0;                             ///< row to row
+  const T* bias = nullptr;                          ///< added per column when not null
+  bool add = false;                                 ///< to what c holds
   bool relu = false;
 };
 
@@ -45,35 +46,29 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
     for (int v = 0; v < V; ++v) acc[i][v] = P(T{0});
 
   const index_t as = job.a_stride, bs = job.b_stride, length = job.length;
-  for (index_t run = 0; run < job.runs; ++run, a += job.a_run, b += job.b_run) {
-    const T* bp = b;
-    if constexpr (A == Rows::contiguous) {
-      const T* ap = a;
-      for (index_t k = 0; k < length; ++k, ap += as, bp += bs) {
-        P bv[V];
-#pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) bv[v] = P::load(bp + v * P::lanes);
+  for (index_t image = 0; image < job.images; ++image, a += job.a_image, b += job.b_image) {
+    const T* a_run = a;
+    const T* b_run = b;
+    for (index_t run = 0; run < job.runs; ++run, a_run += job.a_run, b_run += job.b_run) {
+      const T* ap[A == Rows::contiguous ? 1 : (M + 2) / 3];
+      if constexpr (A == Rows::contiguous) {
+        ap[0] = a_run;
+      } else {  // three rows share a pointer: the addressing modes reach 0, 1 and 2 strides
 #pragma GCC unroll 16
-        for (int i = 0; i < M; ++i) {
-          const P s(ap[i]);
-#pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) acc[i][v] = fma(s, bv[v], acc[i][v]);
-        }
+        for (int i = 0; i < M; i += 3) ap[i / 3] = a_run + i * as;
       }
-    } else {
-      const T* ap[(M + 2) / 3];  // three rows share a pointer: the addressing modes reach 0, 1 and 2 strides
-#pragma GCC unroll 16
-      for (int i = 0; i < M; i += 3) ap[i / 3] = a + i * as;
+      const T* bp = b_run;
       for (index_t k = 0; k < length; ++k, bp += bs) {
         P bv[V];
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) bv[v] = P::load(bp + v * P::lanes);
 #pragma GCC unroll 16
         for (int i = 0; i < M; ++i) {
-          const P s(ap[i / 3][(i % 3) * as + k]);
+          const P s(A == Rows::contiguous ? ap[0][i] : ap[i / 3][(i % 3) * as + k]);
 #pragma GCC unroll 2
           for (int v = 0; v < V; ++v) acc[i][v] = fma(s, bv[v], acc[i][v]);
         }
+        if constexpr (A == Rows::contiguous) ap[0] += as;
       }
     }
   }
