@@ -7,6 +7,7 @@
 #include <retort/backend/cpu_gemm.hpp>
 #include <retort/backend/cpu_norm.hpp>
 #include <retort/backend/cpu_pool.hpp>
+#include <retort/backend/cpu_row_loss.hpp>
 #include <retort/backend/cpu_softmax.hpp>
 
 namespace retort {
@@ -15,6 +16,7 @@ template <>
 struct Kernels<Cpu> : cpu::Elementwise,
                       cpu::ActivationKernels,
                       cpu::SoftmaxKernels,
+                      cpu::RowLossKernels,
                       cpu::Gemm,
                       cpu::Convolution,
                       cpu::Normalization,

@@ -1,0 +1,86 @@
+#pragma once
+// Every public concept on one page: what a policy must have to fit a slot. The sentences that a wrong program gets stand
+// beside the concepts; they say the role, the requirements and the page to read.
+
+#include <retort/data/gather.hpp>
+#include <retort/functor/row_loss.hpp>
+#include <retort/method/roles.hpp>
+#include <retort/optim/optimizer.hpp>
+
+namespace retort {
+
+/// A teacher answers for a batch. Members: `using role = retort::role::teacher`, `static constexpr bool differentiable`
+/// (gradients with respect to its inputs exist), `answer(pass, batch)` giving logits or an Output with taps, and
+/// optionally `prepare<T>(setup, data)`. See retort/teacher/frozen.hpp.
+template <class P>
+concept TeacherPolicy = requires {
+  typename P::role;
+  requires std::is_same_v<typename P::role, role::teacher>;
+  { P::differentiable } -> std::convertible_to<bool>;
+};
+#define RETORT_TEACHER_MESSAGE                                                                                            \
+  "retort: the teacher slot needs a teacher policy: `using role = retort::role::teacher`, `differentiable` and "           \
+  "`answer(pass, batch)`; see retort/teacher/frozen.hpp"
+
+/// A student answers, owns the parameters that learn, and names its result. Members: `using role =
+/// retort::role::student`, `answer(pass, batch)`, `parameters()`, `result()`, `visit_state(f)`; optionally
+/// `before_step(exchange, loss)` (after backward, before the optimiser: it may add to gradients), `after_step()`, and a
+/// `player` block. See retort/student/trainable.hpp.
+template <class P>
+concept StudentPolicy = requires(P& p) {
+  typename P::role;
+  requires std::is_same_v<typename P::role, role::student>;
+  p.parameters();
+  p.result();
+};
+#define RETORT_STUDENT_MESSAGE                                                                                            \
+  "retort: the student slot needs a student policy: `using role = retort::role::student`, `answer(pass, batch)`, "         \
+  "`parameters()` and `result()`; see retort/student/trainable.hpp"
+
+/// A censor decides what is withheld, re-weighted or gated. Members: `using role = retort::role::censor` and
+/// `apply(exchange)`, which may set weights, temperatures and extras; a learned one adds `prepare`, `objective(exchange,
+/// loss)`, `learner()`, and `plan` or `learns_with_student`. See retort/censor/none.hpp.
+template <class P>
+concept CensorPolicy = requires {
+  typename P::role;
+  requires std::is_same_v<typename P::role, role::censor>;
+};
+#define RETORT_CENSOR_MESSAGE                                                                                             \
+  "retort: the censor slot needs a censor policy: `using role = retort::role::censor` and `apply(exchange)`; see "         \
+  "retort/censor/none.hpp"
+
+/// A source hands out batches. Members: `using role = retort::role::source`, `needs_input_gradient` (it differentiates
+/// through the teacher), and `State<T, B, Data>` with `begin(rng)`, `next(batch)`, `batches()`. See
+/// retort/source/dataset.hpp.
+template <class P>
+concept SourcePolicy = requires {
+  typename P::role;
+  requires std::is_same_v<typename P::role, role::source>;
+  { P::needs_input_gradient } -> std::convertible_to<bool>;
+};
+#define RETORT_SOURCE_MESSAGE                                                                                             \
+  "retort: the source slot needs a source policy: `using role = retort::role::source`, `needs_input_gradient` and "        \
+  "`State<T, B, Data>` with begin, next and batches; see retort/source/dataset.hpp"
+
+/// An optimiser: hyper-parameters `lr`, `schedule`, `clip`, a `State<T, B>`, `make` and `step`. See
+/// retort/optim/optimizer.hpp.
+template <class O>
+concept OptimizerPolicy = requires(const O& o) {
+  { o.lr } -> std::convertible_to<double>;
+  { o.schedule } -> std::convertible_to<optim::Schedule>;
+  { o.clip } -> std::convertible_to<optim::Clip>;
+};
+#define RETORT_OPTIMIZER_MESSAGE                                                                                          \
+  "retort: fit needs an optimiser policy: members `lr`, `schedule` and `clip`, a `State<T, B>`, `make` and `step`; see "   \
+  "retort/optim/optimizer.hpp"
+
+/// Data that `fit` can draw from: a retort::Dataset, or one seen through data::augmented. See retort/data/gather.hpp.
+template <class D>
+concept TrainingData = requires(const D& d) {
+  { data::base(d).size() } -> std::convertible_to<index_t>;
+  data::base(d).labels;
+};
+#define RETORT_DATA_MESSAGE                                                                                               \
+  "retort: fit needs training data: a retort::Dataset, or one seen through data::augmented; see retort/data/gather.hpp"
+
+}  // namespace retort

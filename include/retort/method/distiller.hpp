@@ -1,0 +1,186 @@
+#pragma once
+// The one loop body. A method is a Distiller with its slots filled; new behaviour is a policy, never a branch here.
+
+#include <cmath>
+#include <retort/censor/none.hpp>
+#include <retort/concepts.hpp>
+#include <retort/loss/evaluate.hpp>
+#include <retort/predict/student_only.hpp>
+#include <retort/source/dataset.hpp>
+#include <retort/student/trainable.hpp>
+#include <retort/teacher/frozen.hpp>
+#include <retort/train/learner.hpp>
+
+namespace retort {
+
+namespace detail {
+template <class P, class B>
+struct teacher_slot {
+  using type = teacher::Frozen<P, B>;
+};
+template <TeacherPolicy P, class B>
+struct teacher_slot<P, B> {
+  using type = P;
+};
+template <class P, class B>
+struct student_slot {
+  using type = student::Trainable<P, B>;
+};
+template <StudentPolicy P, class B>
+struct student_slot<P, B> {
+  using type = P;
+};
+}  // namespace detail
+
+/// The teacher slot of a method alias: a teacher policy as it is, an architecture as a frozen network.
+template <class P, class B>
+using teacher_slot = typename detail::teacher_slot<P, B>::type;
+/// The student slot: a student policy as it is, an architecture as a trainable network.
+template <class P, class B>
+using student_slot = typename detail::student_slot<P, B>::type;
+
+/// A knowledge distillation method: who teaches, who learns, by which loss, what is censored, where batches come from,
+/// how the result predicts, and on which backend. Structure is this type; numbers are the policies' members.
+/// `with_*` exchange one slot and keep the rest. Train it with `fit`.
+template <class Teacher, class Student, class Loss, class Censor = censor::None, class Source = source::Dataset,
+          class Predictor = predict::StudentOnly, class Backend = Cpu>
+class Distiller {
+  static_assert(TeacherPolicy<Teacher>, RETORT_TEACHER_MESSAGE);
+  static_assert(StudentPolicy<Student>, RETORT_STUDENT_MESSAGE);
+  static_assert(CensorPolicy<Censor>, RETORT_CENSOR_MESSAGE);
+  static_assert(SourcePolicy<Source>, RETORT_SOURCE_MESSAGE);
+  static_assert(!Source::needs_input_gradient || Teacher::differentiable,
+                "retort: this source synthesises its batches by differentiating through the teacher, but the teacher has no "
+                "input gradients (a cached one does not); use teacher::Frozen or an ensemble of logits; see retort/source");
+
+ public:
+  using teacher = Teacher;
+  using student = Student;
+  using loss = Loss;
+  using censor = Censor;
+  using source = Source;
+  using predictor = Predictor;
+  using backend = Backend;
+  using scalar = scalar_of<Backend>;
+  using context = context_of<Backend>;
+  using tape_type = Tape<scalar, context>;
+  using pass_type = Pass<scalar, context>;
+
+  template <class X> using with_teacher = Distiller<teacher_slot<X, Backend>, Student, Loss, Censor, Source, Predictor, Backend>;
+  template <class X> using with_student = Distiller<Teacher, student_slot<X, Backend>, Loss, Censor, Source, Predictor, Backend>;
+  template <class X> using with_loss = Distiller<Teacher, Student, X, Censor, Source, Predictor, Backend>;
+  template <class X> using with_censor = Distiller<Teacher, Student, Loss, X, Source, Predictor, Backend>;
+  template <class X> using with_source = Distiller<Teacher, Student, Loss, Censor, X, Predictor, Backend>;
+  template <class X> using with_predictor = Distiller<Teacher, Student, Loss, Censor, Source, X, Backend>;
+  template <class X>
+  using with_backend =
+      Distiller<typename Teacher::template rebind<X>, typename Student::template rebind<X>, Loss, Censor, Source, Predictor, X>;
+
+  /// Teacher and student slots convert from networks: `Hinton<A, B> method{teacher_network, student_network, {...}}`.
+  Distiller(Teacher teacher, Student student, Loss loss = {}, Censor censor = {}, Source source = {}, Predictor predictor = {})
+      : teacher_(std::move(teacher)), student_(std::move(student)), loss_(std::move(loss)), censor_(std::move(censor)),
+        source_(std::move(source)), predictor_(std::move(predictor)) {}
+
+  Teacher& teacher_policy() { return teacher_; }
+  Student& student_policy() { return student_; }
+  Loss& loss_policy() { return loss_; }
+  Censor& censor_policy() { return censor_; }
+  Source& source_policy() { return source_; }
+  Predictor& predictor_policy() { return predictor_; }
+
+  /// Lets every policy that wants it look at the task before training.
+  template <class Data>
+  void prepare(Setup<context>& setup, const Data& data) {
+    auto one = [&](auto& policy) {
+      if constexpr (requires { policy.template prepare<scalar>(setup, data); }) policy.template prepare<scalar>(setup, data);
+    };
+    one(teacher_);
+    one(student_);
+    one(censor_);
+  }
+
+  /// Who takes turns in this epoch, in which order.
+  Plan plan(const Progress& progress) const {
+    Plan plan{Sweep{}};
+    auto edit = [&](const auto& policy) {
+      if constexpr (requires { policy.plan(progress, plan); }) policy.plan(progress, plan);
+    };
+    edit(source_);
+    edit(censor_);
+    edit(student_);
+    return plan;
+  }
+
+  /// One turn of one block on one batch; returns the value of the objective. Throws value_error when it is not finite.
+  template <class Optimizer, class Batch>
+  double take_turn(Block block, tape_type& tape, Learner<Optimizer, scalar, context>& learner, const Batch& batch,
+                   const Progress& progress, const Rng& rng) {
+    tape.reset();
+    auto exchange = make_exchange(block, tape, batch, progress, rng);
+    censor_.apply(exchange);
+    switch (block) {
+      case Block::student: {
+        const auto value = retort::loss::evaluate(loss_, exchange);
+        const double number = finite(value, progress, "the student's loss");
+        tape.backward(value);
+        if constexpr (requires { student_.before_step(exchange, loss_); }) student_.before_step(exchange, loss_);
+        learner.step(tape.backend(), progress.position, progress.epochs);
+        if constexpr (requires { student_.after_step(); }) student_.after_step();
+        if constexpr (requires { censor_.learns_with_student; })
+          if (censor_.learns_with_student) censor_.learner().step(tape.backend(), progress.position, progress.epochs);
+        return number;
+      }
+      case Block::censor: return other_turn(censor_, exchange, progress, "the censor's objective");
+      case Block::player: return other_turn(student_, exchange, progress, "the player's objective");
+      case Block::source: break;  // a source learns while it makes its batch, see source/
+    }
+    throw error("Distiller: the plan gives a turn to a block that this method's policies do not have");
+  }
+
+  std::string describe() const {
+    std::string out = "teacher: " + teacher_.describe() + "; student: " + student_.describe() + "; source: " + source_.describe();
+    if (const std::string c = censor_.describe(); !c.empty()) out += "; censor: " + c;
+    return out;
+  }
+
+ private:
+  template <class Batch>
+  auto make_exchange(Block block, tape_type& tape, const Batch& batch, const Progress& progress, const Rng& rng) {
+    auto input = tape.constant(batch.inputs);
+    const Question<decltype(input)> question{input, batch.ids, block};
+    auto frozen = pass_type::frozen(tape);
+    auto learning = block == Block::student ? pass_type::training(tape, rng.fork(0)) : pass_type::frozen(tape);
+    auto taught = teacher_.answer(frozen, question);
+    auto learned = student_.answer(learning, question);
+    return Exchange<scalar, context, decltype(input), decltype(learned), decltype(taught)>{
+        tape, input, batch.labels, batch.ids, learned, taught, {}, {}, {}, {}, block, progress, rng.fork(1)};
+  }
+  template <class Policy, class E>
+  double other_turn(Policy& policy, E& exchange, const Progress& progress, const char* what) {
+    if constexpr (requires { policy.objective(exchange, loss_); }) {
+      const auto value = policy.objective(exchange, loss_);
+      const double number = finite(value, progress, what);
+      exchange.tape.backward(value);
+      policy.learner().step(exchange.tape.backend(), progress.position, progress.epochs);
+      return number;
+    } else {
+      throw error(detail::concat("Distiller: the plan gives a turn to ", what, ", but the policy has none"));
+    }
+  }
+  template <class V>
+  static double finite(const V& value, const Progress& progress, const char* what) {
+    const double number = static_cast<double>(value.value.data[0]);
+    require<value_error>(std::isfinite(number), "fit: ", what, " is not finite (", number, ") in epoch ", progress.epoch, ", step ",
+                         progress.step, "; lower the learning rate or look at the inputs");
+    return number;
+  }
+
+  Teacher teacher_;
+  Student student_;
+  Loss loss_;
+  Censor censor_;
+  Source source_;
+  Predictor predictor_;
+};
+
+}  // namespace retort

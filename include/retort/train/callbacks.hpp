@@ -1,0 +1,154 @@
+#pragma once
+// Callbacks of fit. Each is an aggregate of options; see Session for what a callback of one's own may define.
+
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+#include <iomanip>
+#include <iostream>
+#include <retort/predict/logits.hpp>
+#include <retort/train/metrics.hpp>
+#include <sstream>
+
+namespace retort::callbacks {
+
+/// A progress bar on a terminal; plain lines, at most `lines` of them, when the output is none.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::ostream& out = std::clog, int lines = 10) : out_(&out), lines_(lines) {
+    terminal_ = (&out == &std::clog || &out == &std::cerr) ? isatty(2) : &out == &std::cout ? isatty(1) : false;
+  }
+  template <class S>
+  void on_step(S& session) {
+    if (!terminal_) return;
+    const int percent = static_cast<int>(100 * session.steps_done() / session.steps_in_epoch());
+    if (percent == shown_) return;
+    shown_ = percent;
+    *out_ << "\repoch " << session.progress().epoch + 1 << '/' << session.options().epochs << " [" << std::string(static_cast<std::size_t>(percent / 5), '#')
+          << std::string(static_cast<std::size_t>(20 - percent / 5), '.') << "] loss " << std::setprecision(4) << session.last_loss() << "   " << std::flush;
+  }
+  template <class S>
+  void on_epoch_end(S& session) {
+    const int epoch = session.progress().epoch + 1, epochs = session.options().epochs;
+    const int every = std::max(1, (epochs + lines_ - 1) / std::max(1, lines_));
+    if (!terminal_ && epoch % every && epoch != epochs) return;
+    std::ostringstream line;
+    line << "epoch " << std::setw(3) << epoch << '/' << epochs << "  loss " << std::fixed << std::setprecision(4) << session.record().loss;
+    for (const auto& [name, value] : session.record().metrics) line << "  " << name << ' ' << value;
+    line << "  " << std::setprecision(2) << session.record().seconds << " s";
+    *out_ << (terminal_ ? "\r" : "") << line.str() << (terminal_ ? "                    \n" : "\n") << std::flush;
+  }
+
+ private:
+  std::ostream* out_;
+  int lines_, shown_ = -1;
+  bool terminal_ = false;
+};
+
+/// Records the student's accuracy on held-out data after each `every` epochs (and the last): metric `name`.
+template <class Data>
+class Accuracy {
+ public:
+  explicit Accuracy(const Data& data, std::string name = "accuracy", int every = 1) : data_(&data), name_(std::move(name)), every_(every) {}
+  template <class S>
+  void on_epoch_end(S& session) {
+    const int epoch = session.progress().epoch + 1;
+    if (epoch % every_ && epoch != session.options().epochs) return;
+    auto& method = session.method();
+    using T = typename S::scalar;
+    const auto logits = predict_logits<T>(session.backend(), *data_, [&](auto& pass, const auto& batch) {
+      return result_of(method.predictor_policy().answer(pass, method.student_policy().result(), batch));
+    });
+    session.record().metrics.emplace_back(name_, metrics::accuracy(View<const T, 2>(logits.view()), data::base(*data_).label_view()));
+  }
+
+ private:
+  const Data* data_;
+  std::string name_;
+  int every_;
+};
+
+/// Stops when a recorded metric (or "loss") has not improved by `min_change` for `patience` epochs. Put it behind the
+/// callback that records the metric. Its memory is part of checkpoints.
+class EarlyStopping {
+ public:
+  struct Options {
+    std::string metric = "loss";
+    int patience = 5;
+    double min_change = 0;
+    bool larger_is_better = false;
+  };
+  explicit EarlyStopping(Options options) : options_(std::move(options)) {}
+  /// Throws value_error when no callback recorded the metric.
+  template <class S>
+  bool on_epoch_end(S& session) {
+    const double value = options_.metric == "loss" ? session.record().loss : session.record().metric(options_.metric);
+    require<value_error>(!std::isnan(value), "EarlyStopping: no callback before it recorded a metric '", options_.metric, "'");
+    const double score = options_.larger_is_better ? -value : value;
+    if (started_ == 0 || score < best_ - options_.min_change) {
+      best_ = score;
+      bad_ = 0;
+      started_ = 1;
+      return false;
+    }
+    return ++bad_ >= options_.patience;
+  }
+  template <class F>
+  void visit_state(F&& f) {
+    f("best", best_);
+    f("bad", bad_);
+    f("started", started_);
+  }
+
+ private:
+  Options options_;
+  double best_ = 0, bad_ = 0, started_ = 0;
+};
+
+/// One line per epoch: epoch,loss,learning_rate,seconds and the metrics. Throws data_error when the file cannot be written.
+class CsvLog {
+ public:
+  explicit CsvLog(std::string path) : path_(std::move(path)) {}
+  template <class S>
+  void on_epoch_end(S& session) {
+    write(path_, session.report(), [](std::ostream& out, const Report& report) {
+      out << "epoch,loss,learning_rate,seconds";
+      for (const auto& [name, value] : report.epochs.back().metrics) out << ',' << name;
+      out << '\n';
+      for (const auto& r : report.epochs) {
+        out << r.epoch << ',' << r.loss << ',' << r.learning_rate << ',' << r.seconds;
+        for (const auto& [name, value] : report.epochs.back().metrics) out << ',' << r.metric(name);
+        out << '\n';
+      }
+    });
+  }
+
+ private:
+  template <class F>
+  static void write(const std::string& path, const Report& report, F&& f) {
+    std::ofstream out(path);
+    out << std::setprecision(17);
+    f(out, report);
+    out.flush();
+    require<data_error>(out.good(), "CsvLog: cannot write '", path, "'");
+  }
+  std::string path_;
+};
+
+/// Saves a checkpoint after every `every` epochs and after the last. `fit` with `.resume = path` continues from it.
+class Checkpoint {
+ public:
+  explicit Checkpoint(std::string path, int every = 1) : path_(std::move(path)), every_(every) {}
+  template <class S>
+  void on_epoch_end(S& session) {
+    const int epoch = session.progress().epoch + 1;
+    if (epoch % every_ == 0 || epoch == session.options().epochs) session.save(path_);
+  }
+
+ private:
+  std::string path_;
+  int every_;
+};
+
+}  // namespace retort::callbacks

@@ -1,0 +1,273 @@
+#pragma once
+
+#include <charconv>
+#include <chrono>
+#include <retort/method/distiller.hpp>
+#include <retort/train/checkpoint.hpp>
+#include <retort/train/report.hpp>
+#include <sstream>
+
+namespace retort {
+
+struct FitOptions {
+  int epochs = 10;
+  index_t batch_size = 64;
+  std::uint64_t seed = 0;
+  int threads = 1;
+  /// A checkpoint to continue from; the run ends with the same bytes as one that was never interrupted. Empty: start
+  /// anew. A file that does not exist yet also starts anew, so that one command line serves both.
+  std::string resume{};
+};
+
+/// A training run as callbacks see it. A callback is any object with some of
+/// `on_train_begin(session)`, `on_step(session)`, `on_epoch_end(session)`, `on_train_end(session)` (each may return bool:
+/// true stops the run) and `visit_state(f)`, through which its own state enters checkpoints.
+template <class Method, class Data, class Optimizer, class... Callbacks>
+class Session {
+ public:
+  using scalar = typename Method::scalar;
+  using context = typename Method::context;
+  using source_state = typename Method::source::template State<scalar, context, Data>;
+
+  Session(Method& method, const Data& data, const Optimizer& optimizer, const FitOptions& options, Callbacks&... callbacks)
+      : method_(method), data_(data), options_(options), callbacks_(callbacks...), backend_(options.threads), tape_(backend_),
+        setup_{backend_, data::base(data).classes, data::base(data).size(), options.batch_size, options.seed},
+        source_(method.source_policy(), setup_, data), learner_(optimizer, method.student_policy().parameters()) {
+    learner_.zero_grad();
+    method_.prepare(setup_, data);
+    report_.method = method.describe();
+    report_.optimizer = optimizer.describe();
+    report_.seed = options.seed;
+    report_.epochs_planned = options.epochs;
+    report_.threads = options.threads;
+    report_.batch_size = options.batch_size;
+    report_.samples = setup_.samples;
+  }
+
+  Method& method() { return method_; }
+  const FitOptions& options() const { return options_; }
+  const Data& data() const { return data_; }
+  context& backend() { return backend_; }
+  const Progress& progress() const { return progress_; }
+  const Report& report() const { return report_; }
+  /// The record of the epoch that is running or has just ended; callbacks add metrics here.
+  EpochRecord& record() { return report_.epochs.back(); }
+  /// Objective of the student's last turn.
+  double last_loss() const { return last_loss_; }
+  /// Batches of the running epoch that are done, and that it will have.
+  index_t steps_done() const { return steps_done_; }
+  index_t steps_in_epoch() const { return steps_in_epoch_; }
+
+  /// Writes a checkpoint; see train/checkpoint.hpp for its guarantees. Call it at the end of an epoch.
+  void save(const std::string& path) {
+    CheckpointWriter writer;
+    std::string recipe = fingerprint(), history = history_text();
+    writer("recipe", recipe);
+    writer("history", history);
+    visit_state(writer);
+    writer.commit(path);
+  }
+
+  Report run() {
+    if (!options_.resume.empty() && std::ifstream(options_.resume).good()) load(options_.resume);
+    bool stop = notify([&](auto& c) -> bool {
+      if constexpr (requires { c.on_train_begin(*this); }) return tell([&] { return c.on_train_begin(*this); });
+      return false;
+    });
+    progress_.epochs = options_.epochs;
+    for (auto& epoch = next_epoch_; !stop && !stopped_ && epoch < static_cast<std::uint64_t>(options_.epochs);) {
+      run_epoch(static_cast<int>(epoch), stop);
+      ++epoch;
+      stop |= notify([&](auto& c) -> bool {
+        if constexpr (requires { c.on_epoch_end(*this); }) return tell([&] { return c.on_epoch_end(*this); });
+        return false;
+      });
+    }
+    report_.stopped_early = next_epoch_ < static_cast<std::uint64_t>(options_.epochs);
+    notify([&](auto& c) -> bool {
+      if constexpr (requires { c.on_train_end(*this); }) return tell([&] { return c.on_train_end(*this); });
+      return false;
+    });
+    return report_;
+  }
+
+ private:
+  void run_epoch(int epoch, bool& stop) {
+    const auto start = std::chrono::steady_clock::now();
+    progress_.epoch = epoch;
+    report_.epochs.push_back({epoch, 0, 0, 0, {}});
+    const Plan plan = method_.plan(progress_);
+    progress_.steps_in_sweep = source_.batches();
+    steps_done_ = steps_in_epoch_ = 0;
+    for (const Sweep& sweep : plan) steps_in_epoch_ += sweep.times * source_.batches();
+    require<error>(steps_in_epoch_ > 0, "fit: the plan of epoch ", epoch, " has no batches");
+    double total = 0;
+    index_t turns = 0;
+    for (const Sweep& sweep : plan)
+      for (int time = 0; time < sweep.times && !stop; ++time) {
+        source_.begin(pass_++);
+        for (typename source_state::batch_type batch; !stop && source_.next(batch);) {
+          progress_.step = static_cast<index_t>(step_);
+          progress_.position = epoch + static_cast<double>(steps_done_) / static_cast<double>(steps_in_epoch_);
+          std::uint64_t number = 0;
+          for (const Turn& turn : sweep.turns)
+            for (int repeat = 0; repeat < turn.repeats; ++repeat) {
+              const Rng rng = Rng(options_.seed).fork(0x7475726e).fork(step_).fork(number++);
+              const double value = method_.take_turn(turn.block, tape_, learner_, batch, progress_, rng);
+              if (turn.block == Block::student) {
+                last_loss_ = value;
+                total += value;
+                ++turns;
+              }
+            }
+          ++step_;
+          ++steps_done_;
+          stop |= notify([&](auto& c) -> bool {
+            if constexpr (requires { c.on_step(*this); }) return tell([&] { return c.on_step(*this); });
+            return false;
+          });
+        }
+      }
+    EpochRecord& r = record();
+    r.loss = turns ? total / static_cast<double>(turns) : 0;
+    r.learning_rate = learner_.rate(progress_.position, options_.epochs);
+    r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    learner_.observe(r.loss);
+  }
+
+  template <class F>
+  static bool tell(F&& f) {
+    if constexpr (std::is_same_v<decltype(f()), bool>)
+      return f();
+    else
+      return f(), false;
+  }
+  template <class F>
+  bool notify(F&& f) {
+    return std::apply([&](auto&... c) { return (false | ... | f(c)); }, callbacks_);
+  }
+
+  /// What must agree between the run that saved and the run that resumes.
+  std::string fingerprint() const {
+    std::ostringstream out;
+    out << report_.method << "\n" << report_.optimizer << "\nseed " << options_.seed << ", batch size " << options_.batch_size
+        << ", threads " << options_.threads << ", samples " << setup_.samples << ", epochs " << options_.epochs << ", scalar bytes "
+        << sizeof(scalar);
+    return out.str();
+  }
+  template <class F>
+  void visit_state(F&& f) {
+    auto under = [&](const std::string& prefix) {
+      return [&f, prefix](const std::string& name, auto&& target) { f(prefix + name, target); };
+    };
+    f("epoch", next_epoch_);
+    f("pass", pass_);
+    f("step", step_);
+    method_.student_policy().visit_state(under("student."));
+    learner_.visit_state(under("optimizer."));
+    if constexpr (requires { method_.censor_policy().visit_state(f); }) method_.censor_policy().visit_state(under("censor."));
+    if constexpr (requires { source_.visit_state(f); }) source_.visit_state(under("source."));
+    std::size_t i = 0;
+    std::apply([&](auto&... c) { (visit_callback(c, under("callback" + std::to_string(i++) + ".")), ...); }, callbacks_);
+  }
+  template <class C, class F>
+  static void visit_callback(C& c, F&& f) {
+    if constexpr (requires { c.visit_state(f); }) c.visit_state(f);
+  }
+  void load(const std::string& path) {
+    const CheckpointReader reader(path);
+    require<checkpoint_error>(reader.text("recipe") == fingerprint(), "checkpoint '", path, "' belongs to another run.\nIt was saved by:\n",
+                              reader.text("recipe"), "\nThis run is:\n", fingerprint());
+    const auto history = parse_history(reader.text("history"));
+    visit_state(reader.checker());
+    visit_state(reader.loader());
+    report_.epochs = history;
+  }
+  std::string history_text() const {
+    std::ostringstream out;
+    out << std::hexfloat;
+    for (const auto& r : report_.epochs) {
+      out << r.epoch << ' ' << r.loss << ' ' << r.learning_rate << ' ' << r.seconds;
+      for (const auto& [name, value] : r.metrics) out << ' ' << name << ' ' << value;
+      out << '\n';
+    }
+    return out.str();
+  }
+  static std::vector<EpochRecord> parse_history(const std::string& text) {
+    std::vector<EpochRecord> out;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream in(line);
+      auto number = [&] {  // operator>> does not read hexfloat
+        std::string word;
+        in >> word;
+        return std::strtod(word.c_str(), nullptr);
+      };
+      EpochRecord r;
+      in >> r.epoch;
+      r.loss = number();
+      r.learning_rate = number();
+      r.seconds = number();
+      for (std::string name; in >> name;) r.metrics.emplace_back(name, number());
+      out.push_back(std::move(r));
+    }
+    return out;
+  }
+
+  Method& method_;
+  const Data& data_;
+  FitOptions options_;
+  std::tuple<Callbacks&...> callbacks_;
+  context backend_;
+  Tape<scalar, context> tape_;
+  Setup<context> setup_;
+  source_state source_;
+  Learner<Optimizer, scalar, context> learner_;
+  Report report_;
+  Progress progress_;
+  std::uint64_t next_epoch_ = 0, pass_ = 0, step_ = 0;
+  index_t steps_done_ = 0, steps_in_epoch_ = 0;
+  double last_loss_ = 0;
+  bool stopped_ = false;
+};
+
+namespace detail {
+/// Puts tensors back as they were unless told that all went well.
+template <class T>
+class Rollback {
+ public:
+  explicit Rollback(std::vector<std::pair<std::string, View<T, 1>>> tensors) : tensors_(std::move(tensors)) {
+    for (const auto& [name, view] : tensors_) saved_.emplace_back(view.begin(), view.end());
+  }
+  ~Rollback() {
+    if (armed_)
+      for (std::size_t i = 0; i < tensors_.size(); ++i) std::copy(saved_[i].begin(), saved_[i].end(), tensors_[i].second.begin());
+  }
+  void dismiss() { armed_ = false; }
+
+ private:
+  std::vector<std::pair<std::string, View<T, 1>>> tensors_;
+  std::vector<std::vector<T>> saved_;
+  bool armed_ = true;
+};
+}  // namespace detail
+
+/// Trains a method. The student's network holds the result; if anything throws, it is as it was before the call.
+/// Deterministic: same arguments, same machine kind, same bits. After the first step of each shape, steps allocate
+/// nothing. Throws what the policies throw: shape_error, value_error (labels, loss not finite), data_error and
+/// checkpoint_error (resume).
+template <class Method, class Data, class Optimizer, class... Callbacks>
+Report fit(Method& method, const Data& data, const Optimizer& optimizer, const FitOptions& options = {}, Callbacks&&... callbacks) {
+  static_assert(TrainingData<Data>, RETORT_DATA_MESSAGE);
+  static_assert(OptimizerPolicy<Optimizer>, RETORT_OPTIMIZER_MESSAGE);
+  require<value_error>(options.epochs >= 0 && options.batch_size >= 1, "fit: expected epochs >= 0 and a batch size of at least 1, got ",
+                       options.epochs, " and ", options.batch_size);
+  data::base(data).validate();
+  detail::Rollback<typename Method::scalar> rollback(method.student_policy().network().tensors());
+  Session<Method, Data, Optimizer, std::remove_reference_t<Callbacks>...> session(method, data, optimizer, options, callbacks...);
+  Report report = session.run();
+  rollback.dismiss();
+  return report;
+}
+
+}  // namespace retort

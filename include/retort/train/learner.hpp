@@ -1,0 +1,48 @@
+#pragma once
+
+#include <retort/optim/optimizer.hpp>
+
+namespace retort {
+
+/// A block of parameters with its optimiser: what takes a step after backward(). Students, guides, generators and
+/// opponents each have one.
+template <class Optimizer, class T, class B>
+class Learner {
+ public:
+  Learner(Optimizer optimizer, std::vector<ParameterRef<T>> parameters)
+      : optimizer_(std::move(optimizer)), parameters_(std::move(parameters)),
+        state_(optimizer_.template make<T, B>(std::span<const ParameterRef<T>>(parameters_))) {}
+
+  std::span<const ParameterRef<T>> parameters() const { return parameters_; }
+  /// Forgets gradients that are lying about.
+  void zero_grad() {
+    for (const auto& p : parameters_) p.slot->written = false;
+  }
+  /// Clips and steps with the scheduled rate at `epoch` (fractional) of `epochs`.
+  void step(B& backend, double epoch, double epochs) {
+    optim::clip_gradients(backend, parameters(), optimizer_.clip);
+    optimizer_.step(state_, backend, parameters(), rate(epoch, epochs));
+  }
+  double rate(double epoch, double epochs) const { return optimizer_.lr * optimizer_.schedule.factor(epoch, epochs); }
+  /// Tells the schedule the watched metric of an epoch.
+  void observe(double metric) { optimizer_.schedule.observe(metric); }
+
+  const Optimizer& optimizer() const { return optimizer_; }
+  template <class F>
+  void visit_state(F&& f) {
+    state_.visit(f);
+    if (auto* plateau = std::get_if<optim::ReduceOnPlateau>(&optimizer_.schedule.rule)) {
+      auto values = plateau->save();
+      const char* names[] = {"plateau.factor", "plateau.best", "plateau.bad", "plateau.started"};
+      for (std::size_t i = 0; i < values.size(); ++i) f(names[i], values[i]);
+      plateau->load(values);
+    }
+  }
+
+ private:
+  Optimizer optimizer_;
+  std::vector<ParameterRef<T>> parameters_;
+  typename Optimizer::template State<T, B> state_;
+};
+
+}  // namespace retort
