@@ -211,7 +211,6 @@ struct Convolution {
     ArenaScope scope(scratch);
     T* const band = scratch.allocate<T>(((rows - 1) * s.step + s.kernel_h) * s.band_row());
     const T* const bias = job.bias;
-    job.length = s.kernel_w * s.depth;
     job.a_run = s.band_row();
     job.a_stride = s.step * s.depth;
     job.c_stride = s.out_pixel;
@@ -224,10 +223,12 @@ struct Convolution {
         for (index_t j = 0; j < s.columns; j += panel_width<T>) {
           const index_t columns = std::min(s.columns - j, panel_width<T>), at = group * s.columns + j;
           const T* panel = panels + group * s.template panel_size<T>() + j * s.taps();
-          const index_t tile_rows = columns <= simd::native_lanes<T> ? max_tile_rows<1> : max_tile_rows<tile_vectors>;
-          const index_t tiles = (s.out_w + tile_rows - 1) / tile_rows;
+          const index_t tiles = tile_count<T>(s.out_w, columns);
+          const bool shared = columns <= simd::native_lanes<T> && s.kernel_w == 3 && s.step == 1;
+          job.length = (shared ? 1 : s.kernel_w) * s.depth;
           job.b_stride = packed_stride<T>(columns);
-          job.b_run = job.length * job.b_stride;
+          job.b_tap = s.depth * job.b_stride;
+          job.b_run = s.kernel_w * job.b_tap;
           job.bias = bias ? bias + at : nullptr;
           for (index_t r = r0; r < r1; ++r) {
             const index_t top = r * s.step - s.top;
@@ -237,9 +238,9 @@ struct Convolution {
             const T* a = band + (top + tap0 - h0) * s.band_row();
             for (index_t t = 0; t < tiles; ++t) {
               const index_t c0 = s.out_w * t / tiles, c1 = s.out_w * (t + 1) / tiles;
-              run_tile<Rows::strided>(static_cast<int>(c1 - c0), static_cast<int>(columns), job,
-                                      job.runs ? a + c0 * job.a_stride : nullptr, panel + tap0 * job.b_run,
-                                      y + r * s.out_row + c0 * s.out_pixel + at);
+              const auto run = shared ? &run_shared_tile<T> : &run_tile<Rows::strided, T>;
+              run(static_cast<int>(c1 - c0), static_cast<int>(columns), job, job.runs ? a + c0 * job.a_stride : nullptr,
+                  panel + tap0 * job.b_run, y + r * s.out_row + c0 * s.out_pixel + at);
             }
           }
         }
@@ -250,17 +251,17 @@ struct Convolution {
   template <class T>
   static void correlate_weights(Arena<Cpu>& scratch, const Conv2dGeometry& g, View<const T, 4> x, View<const T, 4> dy,
                                 View<T, 4> dw, bool add, index_t first, index_t last) {
-    // A sweep over the pixels of a chunk loads and stores dw once: a chunk is as large as the second-level cache allows,
-    // several small images or some rows of a large one.
-    constexpr index_t second_level_budget = 192 << 10;
+    // A sweep over the pixels of a chunk loads and stores dw once. The larger dw, the larger a chunk repays that: from
+    // what the first-level cache holds to a part of the second; several small images, or some rows of a large one.
+    const index_t budget = std::clamp<index_t>(4 * dw.size() * static_cast<index_t>(sizeof(T)), 24 << 10, 256 << 10);
     const index_t ci = x.extent(3), co = dy.extent(3), out_h = dy.extent(1), out_w = dy.extent(2);
     const Sweep s{.height = x.extent(1), .width = x.extent(2), .pixel = ci,
                   .depth = ci / g.groups, .kernel_h = g.kernel_h, .kernel_w = g.kernel_w, .step = g.stride,
                   .top = g.padding, .left = g.padding, .out_h = out_h, .out_w = out_w, .out_row = 0, .out_pixel = 0,
                   .columns = co / g.groups, .groups = g.groups};
     const index_t row_bytes = (s.step * s.band_row() + out_w * s.columns) * static_cast<index_t>(sizeof(T));
-    const index_t rows = band_rows(out_h, row_bytes, second_level_budget);
-    const index_t images = rows < out_h ? 1 : band_rows(last - first, row_bytes * out_h, second_level_budget);
+    const index_t rows = band_rows(out_h, row_bytes, budget);
+    const index_t images = rows < out_h ? 1 : band_rows(last - first, row_bytes * out_h, budget);
     const index_t band_size = ((rows - 1) * s.step + s.kernel_h) * s.band_row(), tail = s.columns % panel_width<T>;
     ArenaScope scope(scratch);
     T* const band = scratch.allocate<T>(images * band_size);
@@ -292,8 +293,7 @@ struct Convolution {
               b = padded;
             }
             job.b_run = out_w * job.b_stride;
-            const index_t tile_rows = columns <= simd::native_lanes<T> ? max_tile_rows<1> : max_tile_rows<tile_vectors>;
-            const index_t positions = s.kernel_w * s.depth, tiles = (positions + tile_rows - 1) / tile_rows;
+            const index_t positions = s.kernel_w * s.depth, tiles = tile_count<T>(positions, columns);
             for (index_t kh = 0; kh < s.kernel_h; ++kh) {
               // Output rows whose tap kh lies inside the image.
               const index_t from = std::clamp((s.top - kh + s.step - 1) / s.step, r0, r1);

@@ -60,8 +60,7 @@ struct Gemm {
     constexpr index_t most_k = 2048 / static_cast<index_t>(sizeof(T)), most_n = 8 * panel_width<T>;
     const index_t n = c.extent(1), k = a.extent(A == Rows::contiguous ? 0 : 1), lda = a.extent(1), ldb = b.extent(1);
     const index_t k_blocks = std::max<index_t>(1, (k + most_k - 1) / most_k);
-    const index_t tile_rows = n <= simd::native_lanes<T> ? max_tile_rows<1> : max_tile_rows<tile_vectors>;
-    const index_t tiles = (last - first + tile_rows - 1) / tile_rows;
+    const index_t tiles = tile_count<T>(last - first, n);
     // Few rows do not repay the copy of a panel that can be read in place.
     const bool in_place = !b_transposed && tiles <= 4;
 

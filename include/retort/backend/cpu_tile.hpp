@@ -20,6 +20,7 @@ struct TileJob {
   index_t images = 1, runs = 1, length = 0;         ///< the sum is `images` x `runs` stretches of `length` products
   index_t a_image = 0, a_run = 0, a_stride = 0;     ///< a_stride: row to row (Rows::strided) or k to k (contiguous)
   index_t b_image = 0, b_run = 0, b_stride = 0;     ///< b_stride: k to k
+  index_t b_tap = 0;                                ///< from tap to tap, see `tile`
   index_t c_stride = 0;                             ///< row to row
   const T* bias = nullptr;                          ///< added per column when not null
   bool add = false;                                 ///< to what c holds
@@ -36,37 +37,46 @@ inline constexpr int tile_vectors = 2;
 template <class T>
 inline constexpr index_t panel_width = tile_vectors * simd::native_lanes<T>;
 
-template <Rows A, int M, int V, class T>
+/// One tile of M rows and V vectors, of which `columns` columns are stored. With several `Taps`, b has that many
+/// operands and tap t meets row i + t of a: c[i][j] sums a[i + t][k] * b[t][k][j]. Neighbouring pixels of a convolution
+/// thus share the broadcast of a value; it is what keeps tiles of one vector from waiting for loads.
+template <Rows A, int M, int V, int Taps, class T>
 void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
   using P = simd::Native<T>;
+  constexpr int rows = M + Taps - 1;  // of a
   P acc[M][V];
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) acc[i][v] = P(T{0});
 
-  const index_t as = job.a_stride, bs = job.b_stride, length = job.length;
+  const index_t as = job.a_stride, bs = job.b_stride, bt = job.b_tap, length = job.length;
   for (index_t image = 0; image < job.images; ++image, a += job.a_image, b += job.b_image) {
     const T* a_run = a;
     const T* b_run = b;
     for (index_t run = 0; run < job.runs; ++run, a_run += job.a_run, b_run += job.b_run) {
-      const T* ap[A == Rows::contiguous ? 1 : (M + 2) / 3];
+      const T* ap[A == Rows::contiguous ? 1 : (rows + 2) / 3];
       if constexpr (A == Rows::contiguous) {
         ap[0] = a_run;
       } else {  // three rows share a pointer: the addressing modes reach 0, 1 and 2 strides
-#pragma GCC unroll 16
-        for (int i = 0; i < M; i += 3) ap[i / 3] = a_run + i * as;
+#pragma GCC unroll 18
+        for (int i = 0; i < rows; i += 3) ap[i / 3] = a_run + i * as;
       }
       const T* bp = b_run;
       for (index_t k = 0; k < length; ++k, bp += bs) {
-        P bv[V];
+        P bv[Taps][V];
+#pragma GCC unroll 3
+        for (int t = 0; t < Taps; ++t)
 #pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) bv[v] = P::load(bp + v * P::lanes);
-#pragma GCC unroll 16
-        for (int i = 0; i < M; ++i) {
+          for (int v = 0; v < V; ++v) bv[t][v] = P::load(bp + t * bt + v * P::lanes);
+#pragma GCC unroll 18
+        for (int i = 0; i < rows; ++i) {
           const P s(A == Rows::contiguous ? ap[0][i] : ap[i / 3][(i % 3) * as + k]);
+#pragma GCC unroll 3
+          for (int t = 0; t < Taps; ++t)
+            if (i - t >= 0 && i - t < M)
 #pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) acc[i][v] = fma(s, bv[v], acc[i][v]);
+              for (int v = 0; v < V; ++v) acc[i - t][v] = fma(s, bv[t][v], acc[i - t][v]);
         }
         if constexpr (A == Rows::contiguous) ap[0] += as;
       }
@@ -118,19 +128,36 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
     for (int v = 0; v < V; ++v) acc[i][v].store(c + i * job.c_stride + v * P::lanes);
 }
 
+/// Instances of `tile` by height.
+template <class T>
+using TileKernel = void (*)(const TileJob<T>&, const T*, const T*, T*, int);
+template <Rows A, int V, int Taps, class T, int... M>
+constexpr std::array<TileKernel<T>, sizeof...(M)> tile_instances(std::integer_sequence<int, M...>) {
+  return {&tile<A, M + 1, V, Taps, T>...};
+}
+template <Rows A, int V, int Taps, class T>
+inline constexpr auto tiles_by_rows =
+    tile_instances<A, V, Taps, T>(std::make_integer_sequence<int, max_tile_rows<V>>{});
+
 /// Runs the tile instance of `rows` rows and as many vectors as `columns` needs. At most max_tile_rows and panel_width.
 template <Rows A, class T>
 void run_tile(int rows, int columns, const TileJob<T>& job, const T* a, const T* b, T* c) {
-  using Kernel = void (*)(const TileJob<T>&, const T*, const T*, T*, int);
-  constexpr auto instances = []<int V, int... M>(std::integer_sequence<int, V>, std::integer_sequence<int, M...>) {
-    return std::array<Kernel, sizeof...(M)>{&tile<A, M + 1, V, T>...};
-  };
-  static constexpr auto narrow = instances(std::integer_sequence<int, 1>{},
-                                           std::make_integer_sequence<int, max_tile_rows<1>>{});
-  static constexpr auto wide = instances(std::integer_sequence<int, tile_vectors>{},
-                                         std::make_integer_sequence<int, max_tile_rows<tile_vectors>>{});
   const auto at = static_cast<std::size_t>(rows - 1);
-  (columns <= simd::native_lanes<T> ? narrow[at] : wide[at])(job, a, b, c, columns);
+  const bool narrow = columns <= simd::native_lanes<T>;
+  (narrow ? tiles_by_rows<A, 1, 1, T>[at] : tiles_by_rows<A, tile_vectors, 1, T>[at])(job, a, b, c, columns);
+}
+
+/// The tile of one vector whose rows share three taps.
+template <class T>
+void run_shared_tile(int rows, int columns, const TileJob<T>& job, const T* a, const T* b, T* c) {
+  tiles_by_rows<Rows::strided, 1, 3, T>[static_cast<std::size_t>(rows - 1)](job, a, b, c, columns);
+}
+
+/// Number of tiles to cut `rows` rows into, so that none is above the maximum; they are to be near-equal.
+template <class T>
+constexpr index_t tile_count(index_t rows, index_t columns) {
+  const index_t most = columns <= simd::native_lanes<T> ? max_tile_rows<1> : max_tile_rows<tile_vectors>;
+  return (rows + most - 1) / most;
 }
 
 /// Stride of a packed panel that holds `columns` columns: one vector, or a full tile.
