@@ -74,13 +74,14 @@ concept OptimizerPolicy = requires(const O& o) {
   "retort: fit needs an optimiser policy: members `lr`, `schedule` and `clip`, a `State<T, B>`, `make` and `step`; see "   \
   "retort/optim/optimizer.hpp"
 
-/// Data that `fit` can draw from: a retort::Dataset, or one seen through data::augmented. See retort/data/gather.hpp.
+/// Data that `fit` can draw from: a retort::Dataset, one seen through data::augmented, or
+/// data::None for data-free sources. See retort/data/gather.hpp.
 template <class D>
-concept TrainingData = requires(const D& d) {
+concept TrainingData = std::is_same_v<D, data::None> || requires(const D& d) {
   { data::base(d).size() } -> std::convertible_to<index_t>;
   data::base(d).labels;
 };
 #define RETORT_DATA_MESSAGE                                                                                               \
-  "retort: fit needs training data: a retort::Dataset, or one seen through data::augmented; see retort/data/gather.hpp"
+  "retort: fit needs training data: a retort::Dataset, one seen through data::augmented, or data::None; see retort/data/gather.hpp"
 
 }  // namespace retort

@@ -19,6 +19,9 @@ Augmented<Policy> augmented(const Dataset<4>& dataset, Policy policy) {
   return {&dataset, std::move(policy)};
 }
 
+/// No data at all: what `fit` takes with a source that synthesises its batches.
+struct None {};
+
 template <int Rank>
 const Dataset<Rank>& base(const Dataset<Rank>& d) {
   return d;

@@ -30,7 +30,20 @@ template <StudentPolicy P, class B>
 struct student_slot<P, B> {
   using type = P;
 };
+template <class P, class B>
+struct rebound {
+  using type = P;
+};
+template <class P, class B>
+  requires requires { typename P::template rebind<B>; }
+struct rebound<P, B> {
+  using type = typename P::template rebind<B>;
+};
 }  // namespace detail
+
+/// A policy for another backend: its `rebind<B>` where it has one (it holds networks or tensors), else itself.
+template <class P, class B>
+using rebound = typename detail::rebound<P, B>::type;
 
 /// The teacher slot of a method alias: a teacher policy as it is, an architecture as a frozen network.
 template <class P, class B>
@@ -69,12 +82,12 @@ class Distiller {
   template <class X> using with_teacher = Distiller<teacher_slot<X, Backend>, Student, Loss, Censor, Source, Predictor, Backend>;
   template <class X> using with_student = Distiller<Teacher, student_slot<X, Backend>, Loss, Censor, Source, Predictor, Backend>;
   template <class X> using with_loss = Distiller<Teacher, Student, X, Censor, Source, Predictor, Backend>;
-  template <class X> using with_censor = Distiller<Teacher, Student, Loss, X, Source, Predictor, Backend>;
-  template <class X> using with_source = Distiller<Teacher, Student, Loss, Censor, X, Predictor, Backend>;
+  template <class X> using with_censor = Distiller<Teacher, Student, Loss, rebound<X, Backend>, Source, Predictor, Backend>;
+  template <class X> using with_source = Distiller<Teacher, Student, Loss, Censor, rebound<X, Backend>, Predictor, Backend>;
   template <class X> using with_predictor = Distiller<Teacher, Student, Loss, Censor, Source, X, Backend>;
   template <class X>
   using with_backend =
-      Distiller<typename Teacher::template rebind<X>, typename Student::template rebind<X>, Loss, Censor, Source, Predictor, X>;
+      Distiller<rebound<Teacher, X>, rebound<Student, X>, Loss, rebound<Censor, X>, rebound<Source, X>, rebound<Predictor, X>, X>;
 
   /// Teacher and student slots convert from networks: `Hinton<A, B> method{teacher_network, student_network, {...}}`.
   Distiller(Teacher teacher, Student student, Loss loss = {}, Censor censor = {}, Source source = {}, Predictor predictor = {})
@@ -90,7 +103,7 @@ class Distiller {
 
   /// Lets every policy that wants it look at the task before training.
   template <class Data>
-  void prepare(Setup<context>& setup, const Data& data) {
+  void prepare(const Setup<context>& setup, const Data& data) {
     auto one = [&](auto& policy) {
       if constexpr (requires { policy.template prepare<scalar>(setup, data); }) policy.template prepare<scalar>(setup, data);
     };
@@ -132,7 +145,7 @@ class Distiller {
       }
       case Block::censor: return other_turn(censor_, exchange, progress, "the censor's objective");
       case Block::player: return other_turn(student_, exchange, progress, "the player's objective");
-      case Block::source: break;  // a source learns while it makes its batch, see source/
+      case Block::source: break;  // a source learns while it makes its batch: Session calls it
     }
     throw error("Distiller: the plan gives a turn to a block that this method's policies do not have");
   }

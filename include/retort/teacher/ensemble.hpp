@@ -51,7 +51,7 @@ class Ensemble {
   explicit Ensemble(Average average, Teachers... teachers) : average_(average), teachers_(std::move(teachers)...) {}
 
   template <class T, class B, class Data>
-  void prepare(Setup<B>& setup, const Data& data) {
+  void prepare(const Setup<B>& setup, const Data& data) {
     std::apply([&](auto&... t) { (prepare_one<T>(t, setup, data), ...); }, teachers_);
   }
   template <class T, class B, class E>
@@ -66,7 +66,7 @@ class Ensemble {
 
  private:
   template <class T, class Member, class B, class Data>
-  static void prepare_one(Member& member, Setup<B>& setup, const Data& data) {
+  static void prepare_one(Member& member, const Setup<B>& setup, const Data& data) {
     if constexpr (requires { member.template prepare<T>(setup, data); }) member.template prepare<T>(setup, data);
   }
   Average average_;

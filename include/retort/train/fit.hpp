@@ -31,7 +31,7 @@ class Session {
 
   Session(Method& method, const Data& data, const Optimizer& optimizer, const FitOptions& options, Callbacks&... callbacks)
       : method_(method), data_(data), options_(options), callbacks_(callbacks...), backend_(options.threads), tape_(backend_),
-        setup_{backend_, data::base(data).classes, data::base(data).size(), options.batch_size, options.seed},
+        setup_(describe_task(backend_, data, options)),
         source_(method.source_policy(), setup_, data), learner_(optimizer, method.student_policy().parameters()) {
     learner_.zero_grad();
     method_.prepare(setup_, data);
@@ -75,7 +75,7 @@ class Session {
       return false;
     });
     progress_.epochs = options_.epochs;
-    for (auto& epoch = next_epoch_; !stop && !stopped_ && epoch < static_cast<std::uint64_t>(options_.epochs);) {
+    for (auto& epoch = next_epoch_; !stop && epoch < static_cast<std::uint64_t>(options_.epochs);) {
       run_epoch(static_cast<int>(epoch), stop);
       ++epoch;
       stop |= notify([&](auto& c) -> bool {
@@ -92,6 +92,23 @@ class Session {
   }
 
  private:
+  static Setup<context> describe_task(context& backend, const Data& data, const FitOptions& options) {
+    Setup<context> setup{backend, 0, 0, options.batch_size, options.seed};
+    if constexpr (!std::is_same_v<Data, data::None>) {
+      setup.classes = data::base(data).classes;
+      setup.samples = data::base(data).size();
+    }
+    return setup;
+  }
+  /// A source's turn may learn and replace the batch; every other block's turn is the method's.
+  template <class Batch>
+  double take_turn(Block block, Batch& batch, const Rng& rng) {
+    if (block != Block::source) return method_.take_turn(block, tape_, learner_, batch, progress_, rng);
+    if constexpr (requires { source_.take_turn(method_, tape_, batch, progress_, rng); })
+      return source_.take_turn(method_, tape_, batch, progress_, rng);
+    else
+      throw error("fit: the plan gives a turn to the source, but this source does not learn");
+  }
   void run_epoch(int epoch, bool& stop) {
     const auto start = std::chrono::steady_clock::now();
     progress_.epoch = epoch;
@@ -113,7 +130,7 @@ class Session {
           for (const Turn& turn : sweep.turns)
             for (int repeat = 0; repeat < turn.repeats; ++repeat) {
               const Rng rng = Rng(options_.seed).fork(0x7475726e).fork(step_).fork(number++);
-              const double value = method_.take_turn(turn.block, tape_, learner_, batch, progress_, rng);
+              const double value = take_turn(turn.block, batch, rng);
               if (turn.block == Block::student) {
                 last_loss_ = value;
                 total += value;
@@ -228,7 +245,6 @@ class Session {
   std::uint64_t next_epoch_ = 0, pass_ = 0, step_ = 0;
   index_t steps_done_ = 0, steps_in_epoch_ = 0;
   double last_loss_ = 0;
-  bool stopped_ = false;
 };
 
 namespace detail {
@@ -262,7 +278,7 @@ Report fit(Method& method, const Data& data, const Optimizer& optimizer, const F
   static_assert(OptimizerPolicy<Optimizer>, RETORT_OPTIMIZER_MESSAGE);
   require<value_error>(options.epochs >= 0 && options.batch_size >= 1, "fit: expected epochs >= 0 and a batch size of at least 1, got ",
                        options.epochs, " and ", options.batch_size);
-  data::base(data).validate();
+  if constexpr (!std::is_same_v<Data, data::None>) data::base(data).validate();
   detail::Rollback<typename Method::scalar> rollback(method.student_policy().network().tensors());
   Session<Method, Data, Optimizer, std::remove_reference_t<Callbacks>...> session(method, data, optimizer, options, callbacks...);
   Report report = session.run();
