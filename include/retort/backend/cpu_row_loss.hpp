@@ -2,9 +2,7 @@
 // The row-loss engine of the CPU: any sum of row losses in one sweep over each row, while the row is in cache.
 //
 // The phases are those of functor/row_loss.hpp. Losses that share a temperature share its softmaxes; losses at another
-// temperature go into another round of phases 2 to 4 over the same row, adding to the gradient. A rest of a row that
-// does not fill a vector is covered by a vector that ends with the row and overlaps the one before: values and
-// gradients are simply computed twice, sums mask the overlap.
+// temperature go into another round of phases 2 to 4 over the same row, adding to the gradient.
 
 #include <algorithm>
 #include <bit>
@@ -55,50 +53,50 @@ constexpr unsigned pass_bits() {
     return At == 0 ? 0 : mine | extra;
 }
 
-/// A whole vector of a row, or one of which only lanes [first, last) count.
+/// A whole vector of a row, or the rest of a row that does not fill one. As the argument of a lambda it says at compile
+/// time which of the two it is; loads beyond the row give `fill`.
+template <class T>
 struct Whole {
-  static constexpr bool partial = false;
+  using P = simd::Native<T>;
+  static constexpr int count = P::lanes;
+  static RETORT_INLINE P load(const T* p, T = 0) { return P::load(p); }
+  static RETORT_INLINE void store(T* p, P v) { v.store(p); }
+  static RETORT_INLINE P keep(P v, P) { return v; }
 };
 template <class T>
-struct Part {
-  static constexpr bool partial = true;
-  int first, last;
+struct Rest {
+  using P = simd::Native<T>;
+  int count;
+  RETORT_INLINE P load(const T* p, T fill = 0) const { return P::load_partial(p, count, fill); }
+  RETORT_INLINE void store(T* p, P v) const { v.store_partial(p, count); }
   RETORT_INLINE auto mask() const {
-    using Lane = simd::Pack<typename simd::detail::Ieee<T>::bits, simd::native_lanes<T>>;
-    const Lane lane = Lane::iota();
-    return (lane >= Lane(first)) & (lane < Lane(last));
+    using Lane = simd::Pack<typename simd::detail::Ieee<T>::bits, P::lanes>;
+    return Lane::iota() < Lane(count);
   }
+  /// v in the lanes that exist, `other` beyond.
+  RETORT_INLINE P keep(P v, P other) const { return select(mask(), v, other); }
 };
 
-/// f(offset, Whole or Part) over a row of `width`; rows shorter than a vector must be staged in memory of that length.
+/// f(offset, Whole or Rest) over a row.
 template <class T, class F>
 RETORT_INLINE void sweep(index_t width, F&& f) {
   constexpr int lanes = simd::native_lanes<T>;
   index_t i = 0;
-  for (; i + lanes <= width; i += lanes) f(i, Whole{});
-  if (i < width) {
-    const bool overlap = width >= lanes;
-    f(overlap ? width - lanes : 0, overlap ? Part<T>{static_cast<int>(lanes - (width - i)), lanes} : Part<T>{0, static_cast<int>(width)});
-  }
+  for (; i + lanes <= width; i += lanes) f(i, Whole<T>{});
+  if (i < width) f(i, Rest<T>{static_cast<int>(width - i)});
 }
 
 template <class T>
 inline T maximum(const T* p, index_t width) {
   using P = simd::Native<T>;
   constexpr int lanes = P::lanes;
-  if (width < 4 * lanes) {
-    P m = P::load(p);
-    sweep<T>(width, [&](index_t i, auto) { m = max(m, P::load(p + i)); });
-    return m.maximum();
-  }
-  // Four chains: one maximum waits for the one before it.
-  P m[4];
-  for (int k = 0; k < 4; ++k) m[k] = P::load(p + k * lanes);
-  index_t i = 4 * lanes;
+  constexpr T lowest = std::numeric_limits<T>::lowest();
+  P m[4] = {P(lowest), P(lowest), P(lowest), P(lowest)};  // four chains: one maximum waits for the one before it
+  index_t i = 0;
   for (; i + 4 * lanes <= width; i += 4 * lanes)
     for (int k = 0; k < 4; ++k) m[k] = max(m[k], P::load(p + i + k * lanes));
   for (; i + lanes <= width; i += lanes) m[0] = max(m[0], P::load(p + i));
-  m[1] = max(m[1], P::load(p + width - lanes));
+  if (i < width) m[1] = max(m[1], P::load_partial(p + i, static_cast<int>(width - i), lowest));
   return max(max(m[0], m[1]), max(m[2], m[3])).maximum();
 }
 
@@ -121,29 +119,24 @@ __attribute__((flatten)) void exponentials(Softmaxes<T>& s, const T* z, const T*
   const P scale_s(s.scale[0]), shift_s(s.shift[0]), scale_t(s.scale[1]), shift_t(s.shift[1]);
   T *const out_s = s.e[0], *const out_t = s.e[1];
   P sum_s(T(0)), sum_t(T(0)), gap_f(T(0)), gap_r(T(0)), sum_y(T(0));
+  const P zero(T(0));
   sweep<T>(width, [&](index_t i, auto part) {
-    const auto count = [&](P v) {
-      if constexpr (part.partial)
-        return select(part.mask(), v, P(T(0)));
-      else
-        return v;
-    };
     P ys, yt, es, et;
     if constexpr (has_student) {
-      ys = fma(P::load(z + i), scale_s, -shift_s);
+      ys = fma(part.load(z + i), scale_s, -shift_s);
       es = exp2_nonpositive(ys);
       es.store(out_s + i);
-      sum_s += count(es);
-      if constexpr (Bits & mean) sum_y += count(ys);
+      sum_s += part.keep(es, zero);
+      if constexpr (Bits & mean) sum_y += part.keep(ys, zero);
     }
     if constexpr (has_teacher) {
-      yt = fma(P::load(t + i), scale_t, -shift_t);
+      yt = fma(part.load(t + i), scale_t, -shift_t);
       et = exp2_nonpositive(yt);
       et.store(out_t + i);
-      sum_t += count(et);
+      sum_t += part.keep(et, zero);
     }
-    if constexpr (Bits & forward) gap_f += count(et * (yt - ys));
-    if constexpr (Bits & reverse) gap_r += count(es * (ys - yt));
+    if constexpr (Bits & forward) gap_f = part.keep(fma(et, yt - ys, gap_f), gap_f);
+    if constexpr (Bits & reverse) gap_r = part.keep(fma(es, ys - yt, gap_r), gap_r);
   });
   const auto finish = [&](int side, P sum) {
     const T total = sum.sum();
@@ -249,7 +242,6 @@ class Evaluation {
   /// Scratch of one worker, and the row it is at.
   struct Work {
     Softmaxes<T> own{}, one{};
-    T* stage[4] = {};  ///< rows shorter than a vector: student, teacher and their gradients
     const T *z = nullptr, *t = nullptr;
     std::tuple<TermState<Terms, T>...> states{};
   };
@@ -358,8 +350,6 @@ class Evaluation {
     };
     allocate(w.own, own_bits);
     allocate(w.one, one_bits != 0 ? own_bits | one_bits : 0);
-    if (classes_ < lanes)
-      for (T*& stage : w.stage) stage = arena.allocate<T>(lanes);
     return w;
   }
 
@@ -388,8 +378,8 @@ class Evaluation {
       return 0;
     }
 
-    RowOut to = out;
-    stage_in(r, w, to);
+    w.z = in_.student.row(r);
+    w.t = needs_teacher ? in_.teacher.row(r) : w.z;
     const T top_s = ((own_bits | one_bits) & student) ? maximum(w.z, classes_) : T(0);
     const T top_t = ((own_bits | one_bits) & teacher) ? maximum(w.t, classes_) : T(0);
     for (bool first = true; first || unfinished(w); first = false) {
@@ -414,13 +404,12 @@ class Evaluation {
         auto& s = std::get<i>(w.states);
         if (s.active) s.value = T(value<i>(s));
       });
-      if (to.teacher != nullptr || to.temperature != nullptr)
-        gradients<true>(w, own, to, round.student, !first);
-      else if (to.student != nullptr)
-        gradients<false>(w, own, to, round.student, !first);
-      if (to.extras != nullptr) extra_gradients(w, to.extras);
+      if (out.teacher != nullptr || out.temperature != nullptr)
+        gradients<true>(w, own, out, round.student, !first);
+      else if (out.student != nullptr)
+        gradients<false>(w, own, out, round.student, !first);
+      if (out.extras != nullptr) extra_gradients(w, out.extras);
     }
-    stage_out(w, out);
 
     double weighted = 0, plain = 0;
     each([&](auto i) {
@@ -431,24 +420,6 @@ class Evaluation {
     });
     if (out.per_row != nullptr) *out.per_row = static_cast<T>(plain);
     return weighted;
-  }
-
-  void stage_in(index_t r, Work& w, RowOut& to) const {
-    w.z = in_.student.row(r);
-    w.t = needs_teacher ? in_.teacher.row(r) : w.z;
-    if (classes_ >= lanes) return;
-    const T* from[2] = {w.z, w.t};
-    for (int side = 0; side < 2; ++side)
-      for (index_t c = 0; c < lanes; ++c) w.stage[side][c] = from[side][c < classes_ ? c : 0];
-    w.z = w.stage[0];
-    w.t = w.stage[1];
-    if (to.student != nullptr) to.student = w.stage[2];
-    if (to.teacher != nullptr) to.teacher = w.stage[3];
-  }
-  void stage_out(const Work& w, const RowOut& out) const {
-    if (classes_ >= lanes) return;
-    if (out.student != nullptr) std::copy_n(w.stage[2], classes_, out.student);
-    if (out.teacher != nullptr) std::copy_n(w.stage[3], classes_, out.teacher);
   }
 
   struct Temperatures {
@@ -531,8 +502,8 @@ class Evaluation {
   }
 
   /// The cell at class `at`, or the pack of cells that begins there, as loss I sees it.
-  template <class V, int I, class S>
-  RETORT_INLINE BasicCell<V> cell(const Work& w, const Softmaxes<T>& own, const Row<S>& row, index_t at) const {
+  template <class V, int I, class S, class Span>
+  RETORT_INLINE BasicCell<V> cell(const Work& w, const Softmaxes<T>& own, const Row<S>& row, index_t at, Span span) const {
     constexpr RowNeeds needs = TermAt<I>::needs;
     using Index = typename detail::ValueTraits<V>::index;
     using math::fma;
@@ -540,7 +511,7 @@ class Evaluation {
       if constexpr (std::is_arithmetic_v<V>)
         return V(p[at]);
       else
-        return V::load(p + at);
+        return span.load(p + at);
     };
     const V z = load(w.z), t = needs.teacher ? load(w.t) : V(S(0));
     const auto side = [&]<bool Needed>(std::bool_constant<Needed>, const Softmaxes<T>& s, int k, V logit) {
@@ -582,20 +553,14 @@ class Evaluation {
           using PackAcc = typename State::Loss::template Acc<P>;
           auto sum = f.template identity<P>();
           sweep<T>(classes_, [&](index_t at, auto part) {
-            const PackAcc next = f.add(sum, cell<P, i>(w, own, row, at));
-            if constexpr (part.partial)
-              sum = blend(part.mask(), next, sum);
-            else
-              sum = next;
+            sum = keep<PackAcc>(part, f.add(sum, cell<P, i>(w, own, row, at, part)), sum);
           });
           s.acc = merge_lanes(f, sum);
         } else {
           typename State::Acc sum[lanes];
           for (auto& a : sum) a = f.identity();
           sweep<T>(classes_, [&](index_t at, auto part) {
-            int first = 0, last = lanes;
-            if constexpr (part.partial) first = part.first, last = part.last;
-            for (int l = first; l < last; ++l) sum[l] = f.add(sum[l], cell<float, i>(w, own, row, at + l));
+            for (int l = 0; l < part.count; ++l) sum[l] = f.add(sum[l], cell<float, i>(w, own, row, at + l, part));
           });
           s.acc = merge_tree(f, sum);
         }
@@ -603,13 +568,13 @@ class Evaluation {
     });
   }
   /// Accumulators of packs are made of packs alone, so their lanes can be taken apart without knowing their members.
-  template <class Acc>
-  static RETORT_INLINE Acc blend(typename P::mask_type mask, const Acc& yes, const Acc& no) {
+  template <class Acc, class Span>
+  static RETORT_INLINE Acc keep(Span span, const Acc& next, const Acc& before) {
     constexpr int members = sizeof(Acc) / sizeof(P);
     P a[members], b[members];
-    std::memcpy(a, &yes, sizeof(Acc));
-    std::memcpy(b, &no, sizeof(Acc));
-    for (int k = 0; k < members; ++k) a[k] = select(mask, a[k], b[k]);
+    std::memcpy(a, &next, sizeof(Acc));
+    std::memcpy(b, &before, sizeof(Acc));
+    for (int k = 0; k < members; ++k) a[k] = span.keep(a[k], b[k]);
     Acc out;
     std::memcpy(&out, a, sizeof(Acc));
     return out;
@@ -661,8 +626,8 @@ class Evaluation {
   }();
 
   /// grad (or teacher_grad) of loss I for the pack that begins at `at`.
-  template <bool OfTeacher, int I, class State, class Row>
-  RETORT_INLINE P pack_gradient(const Work& w, const Softmaxes<T>& own, const State& s, const Row& row, index_t at, int last) const {
+  template <bool OfTeacher, int I, class State, class Span>
+  RETORT_INLINE P pack_gradient(const Work& w, const Softmaxes<T>& own, const State& s, index_t at, Span span) const {
     const auto& f = loss<I>();
     const auto call = [&](const auto& c) {
       if constexpr (OfTeacher && State::closed)
@@ -676,10 +641,10 @@ class Evaluation {
     };
     if constexpr (State::plain) {
       alignas(P) T out[lanes] = {};
-      for (int l = 0; l < last; ++l) out[l] = static_cast<T>(call(cell<float, I>(w, own, row, at + l)));
+      for (int l = 0; l < span.count; ++l) out[l] = static_cast<T>(call(cell<float, I>(w, own, s.row, at + l, span)));
       return P::load(out);
     } else {
-      return call(cell<P, I>(w, own, row, at));
+      return call(cell<P, I>(w, own, s.row, at, span));
     }
   }
 
@@ -689,34 +654,24 @@ class Evaluation {
     T *const gs = out.student, *const gt = out.teacher;
     P by_temperature(T(0));
     const auto put = [add](T* p, P g, auto part) {
-      if (add) {  // a later round: not twice where two vectors overlap
-        const P before = P::load(p);
-        if constexpr (part.partial)
-          g = select(part.mask(), before + g, before);
-        else
-          g += before;
-      }
-      g.store(p);
+      if (add) g += part.load(p);  // a later round
+      part.store(p, g);
     };
     sweep<T>(classes_, [&](index_t at, auto part) {
-      int last = lanes;
-      if constexpr (part.partial) last = part.last;
       P sum_s(T(0)), sum_t(T(0));
       each([&](auto i) {
         const auto& s = std::get<i>(w.states);
         if constexpr (may_skip)
           if (!s.active) return;
         const P factor(s.coefficient);
-        const P ds = pack_gradient<false, i>(w, own, s, s.row, at, last);
+        const P ds = pack_gradient<false, i>(w, own, s, at, part);
         sum_s = fma(factor, ds, sum_s);
         if constexpr (All) {
           P dt(T(0));
-          if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i>(w, own, s, s.row, at, last);
+          if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i>(w, own, s, at, part);
           sum_t = fma(factor, dt, sum_t);
           if constexpr (StateAt<i>::tempered) {
-            P flow = factor * (ds * P::load(w.z + at) + dt * P::load(w.t + at));
-            if constexpr (part.partial) flow = select(part.mask(), flow, P(T(0)));
-            by_temperature += flow;
+            by_temperature += part.keep(factor * (ds * part.load(w.z + at) + dt * part.load(w.t + at)), P(T(0)));
           }
         }
       });

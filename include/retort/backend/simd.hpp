@@ -55,6 +55,11 @@ RETORT_INLINE __m256d masked_load(const double* p, int count, __m256d fill) {
 }
 RETORT_INLINE void masked_store(float* p, int count, __m256 v) { _mm256_maskstore_ps(p, lanes_below(count, 0.f), v); }
 RETORT_INLINE void masked_store(double* p, int count, __m256d v) { _mm256_maskstore_pd(p, lanes_below(count, 0.), v); }
+#else
+template <class T, class V>
+V masked_load(const T*, int, V) = delete;
+template <class T, class V>
+void masked_store(T*, int, V) = delete;
 #endif
 
 /// Whether Pack<T, N> has the masked loads and stores above.
@@ -119,8 +124,19 @@ struct Pack {
   friend RETORT_INLINE mask_type operator>=(Pack a, Pack b) { return a.v >= b.v; }
   friend RETORT_INLINE mask_type operator==(Pack a, Pack b) { return a.v == b.v; }
   friend RETORT_INLINE Pack select(mask_type m, Pack a, Pack b) { return m ? a.v : b.v; }
-  friend RETORT_INLINE Pack max(Pack a, Pack b) { return a.v > b.v ? a.v : b.v; }
-  friend RETORT_INLINE Pack min(Pack a, Pack b) { return a.v < b.v ? a.v : b.v; }
+  /// The second operand where a lane is not ordered (NaN).
+  friend RETORT_INLINE Pack max(Pack a, Pack b) {
+#if RETORT_VECTOR_BYTES == 64  // GCC makes a compare and a blend of the conditional below; its unmasked intrinsic warns
+    if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_max_ps(0xFFFF, __m512(a.v), __m512(b.v)));
+#endif
+    return a.v > b.v ? a.v : b.v;
+  }
+  friend RETORT_INLINE Pack min(Pack a, Pack b) {
+#if RETORT_VECTOR_BYTES == 64
+    if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_min_ps(0xFFFF, __m512(a.v), __m512(b.v)));
+#endif
+    return a.v < b.v ? a.v : b.v;
+  }
   /// a * b + c, contracted to one instruction where the target has it.
   friend RETORT_INLINE Pack fma(Pack a, Pack b, Pack c) { return a.v * b.v + c.v; }
 

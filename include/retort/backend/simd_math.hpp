@@ -31,13 +31,42 @@ using BitsVector = typename Pack<typename Ieee<T>::bits, N>::vector_type;
 template <int N>
 using IntVector = typename Pack<std::int32_t, N>::vector_type;
 
-/// c[0] + c[1] x + ... by Horner's rule.
-template <class P, class T, int K>
+/// c[0] + c[1] x + ... by Horner's rule; recursive, since at -O2 a loop over the coefficients stays a loop.
+template <int From = 0, class P, class T, int K>
 RETORT_INLINE P polynomial(P x, const T (&c)[K]) {
-  P sum = P(c[K - 1]);
-  for (int k = K - 2; k >= 0; --k) sum = fma(sum, x, P(c[k]));
-  return sum;
+  if constexpr (From == K - 1)
+    return P(c[From]);
+  else
+    return fma(polynomial<From + 1>(x, c), x, P(c[From]));
 }
+
+#if RETORT_VECTOR_BYTES == 64
+/// 2^y for any y by the instructions made for it: y - floor(y), and a product with 2^floor(y).
+RETORT_INLINE Pack<float, 16> exp2_whole_range(Pack<float, 16> y) {
+  constexpr float c[] = {1.f, 6.931513118e-1f, 2.401644502e-1f, 5.579991286e-2f, 9.017030645e-3f, 1.867129927e-3f};
+  const Pack<float, 16> r = _mm512_maskz_reduce_ps(__mmask16(-1), y.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  return _mm512_maskz_scalef_ps(__mmask16(-1), polynomial(r, c).v, y.v);
+}
+RETORT_INLINE Pack<double, 8> exp2_whole_range(Pack<double, 8> y) {
+  constexpr double c[] = {1.,
+                          6.9314718055994592839e-1,
+                          2.402265069590633031e-1,
+                          5.5504108665602239693e-2,
+                          9.6181290995508847479e-3,
+                          1.3333558629563308056e-3,
+                          1.5403512309712714452e-4,
+                          1.5253175054232612153e-5,
+                          1.3208367302595417149e-6,
+                          1.0253212348158804346e-7,
+                          6.5595296424183043278e-9,
+                          6.263465635390428647e-10};
+  const Pack<double, 8> r = _mm512_maskz_reduce_pd(__mmask8(-1), y.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  return _mm512_maskz_scalef_pd(__mmask8(-1), polynomial(r, c).v, y.v);
+}
+#endif
+/// Other packs have no such instructions.
+template <class P>
+P exp2_whole_range(P) = delete;
 
 /// 2^r * 2^trunc(shifted) with r = y - trunc(shifted) in [-1/2, 1/2].
 template <class T, int N>
@@ -84,22 +113,30 @@ RETORT_INLINE Pack<T, N> lane_by_lane(F f, Pack<T, N> x) {
 
 }  // namespace detail
 
-/// 2^y for y <= 1/2; below the normal range it stops at the smallest normal number instead of 0, so that a product
-/// with a large logarithm stays finite. The exponential of a softmax, whose arguments are never positive.
+/// 2^y for y <= 1/2: the exponential of a softmax, whose arguments are never positive. Below the normal range the result
+/// is 0 or the smallest normal number, by instruction set; NaN stays NaN.
 template <class T, int N>
 RETORT_INLINE Pack<T, N> exp2_nonpositive(Pack<T, N> y) {
-  y = max(Pack<T, N>(T(detail::Ieee<T>::lowest_exponent)), y);
-  return detail::exp2_split(y, y - Pack<T, N>(T(0.5)));
+  if constexpr (requires { detail::exp2_whole_range(y); }) {
+    return detail::exp2_whole_range(y);
+  } else {
+    y = max(Pack<T, N>(T(detail::Ieee<T>::lowest_exponent)), y);
+    return detail::exp2_split(y, y - Pack<T, N>(T(0.5)));
+  }
 }
 
-/// e^x; clamped to the normal range at both ends.
+/// e^x; at the ends of the normal range it saturates or, by instruction set, becomes 0 or infinite.
 template <class T, int N>
 RETORT_INLINE Pack<T, N> exp(Pack<T, N> x) {
   using P = Pack<T, N>;
-  constexpr T lowest = T(detail::Ieee<T>::lowest_exponent);
   P y = x * P(T(1.44269504088896340736));
-  y = min(P(-lowest + 1), max(P(lowest), y));
-  return detail::exp2_split(y, y + select(y < P(T(0)), P(T(-0.5)), P(T(0.5))));
+  if constexpr (requires { detail::exp2_whole_range(y); }) {
+    return detail::exp2_whole_range(y);
+  } else {
+    constexpr T lowest = T(detail::Ieee<T>::lowest_exponent);
+    y = min(P(-lowest + 1), max(P(lowest), y));
+    return detail::exp2_split(y, y + select(y < P(T(0)), P(T(-0.5)), P(T(0.5))));
+  }
 }
 
 /// Natural logarithm of positive, normal numbers.
