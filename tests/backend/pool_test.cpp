@@ -70,7 +70,7 @@ TEST_CASE_TEMPLATE("max pooling: values, first maximum on ties, replay and gradi
     }
 }
 
-TEST_CASE("max pooling of NaN and of minus infinity stays inside the window") {
+TEST_CASE("max pooling of minus infinity stays inside the window") {
   Cpu cpu;
   Tensor<float, 4> x(Shape{1, 2, 2, 20}), y(Shape{1, 1, 1, 20});
   for (float& v : x) v = -std::numeric_limits<float>::infinity();

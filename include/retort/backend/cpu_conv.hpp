@@ -9,6 +9,7 @@
 //   weight gradient   tile of taps x C_out, a run per image row.
 // Pointwise convolutions are matrix products. Depthwise ones have loops of their own, with channels in the lanes.
 
+#include <retort/backend/cpu_columns.hpp>
 #include <retort/backend/cpu_gemm.hpp>
 
 namespace retort::cpu {
@@ -320,25 +321,6 @@ struct Convolution {
         : first(std::clamp<index_t>(-start, 0, kernel)), last(std::clamp<index_t>(size - start, first, kernel)) {}
   };
 
-  /// Calls f(c, width) for each vector of channels; `width` < lanes in a partial one.
-  template <class T, class F>
-  static RETORT_INLINE void each_vector(index_t channels, F&& f) {
-    constexpr index_t lanes = simd::native_lanes<T>;
-    for (index_t c = 0; c < channels; c += lanes) f(c, static_cast<int>(std::min(channels - c, lanes)));
-  }
-  template <class T>
-  static RETORT_INLINE simd::Native<T> load(const T* p, int width) {
-    using P = simd::Native<T>;
-    return width == P::lanes ? P::load(p) : P::load_partial(p, width);
-  }
-  template <class T>
-  static RETORT_INLINE void store(T* p, simd::Native<T> v, int width) {
-    if (width == simd::Native<T>::lanes)
-      v.store(p);
-    else
-      v.store_partial(p, width);
-  }
-
   /// Output rows [first, last), counted through all images.
   template <class T>
   static void depthwise_forward(const Conv2dGeometry& g, View<const T, 4> x, View<const T, 4> w, View<T, 4> y,
@@ -351,14 +333,14 @@ struct Convolution {
       for (index_t c = 0; c < y.extent(2); ++c) {
         const index_t w0 = c * g.stride - g.padding;
         const Taps v(w0, g.kernel_w, x.extent(2));
-        each_vector<T>(channels, [&](index_t ch, int width) {
-          P sum = job.bias ? load(job.bias + ch, width) : P(T{0});
+        each_vector<T>(channels, [&](index_t ch, auto width) {
+          P sum = job.bias ? load<T>(job.bias + ch, width) : P(T{0});
           for (index_t a = h.first; a < h.last; ++a)
             for (index_t b = v.first; b < v.last; ++b)
-              sum = fma(load(&x(n, h0 + a, w0 + b, ch), width), load(w.data + (a * g.kernel_w + b) * channels + ch, width),
+              sum = fma(load<T>(&x(n, h0 + a, w0 + b, ch), width), load<T>(w.data + (a * g.kernel_w + b) * channels + ch, width),
                         sum);
           if (job.relu) sum = max(P(T{0}), sum);
-          store(y.data + (row * y.extent(2) + c) * channels + ch, sum, width);
+          store<T>(y.data + (row * y.extent(2) + c) * channels + ch, sum, width);
         });
       }
     }
@@ -375,7 +357,7 @@ struct Convolution {
       for (index_t c = 0; c < dx.extent(2); ++c) {
         const index_t v = c + g.padding;
         T* to = dx.data + (row * dx.extent(2) + c) * channels;
-        each_vector<T>(channels, [&](index_t ch, int width) {
+        each_vector<T>(channels, [&](index_t ch, auto width) {
           P sum = write == Write::add ? load<T>(to + ch, width) : P(T{0});
           for (index_t a = h % g.stride; a < g.kernel_h && a <= h; a += g.stride) {
             const index_t r = (h - a) / g.stride;
@@ -383,7 +365,7 @@ struct Convolution {
             for (index_t b = v % g.stride; b < g.kernel_w && b <= v; b += g.stride) {
               const index_t q = (v - b) / g.stride;
               if (q >= dy.extent(2)) continue;
-              sum = fma(load(&dy(n, r, q, ch), width), load(w.data + (a * g.kernel_w + b) * channels + ch, width), sum);
+              sum = fma(load<T>(&dy(n, r, q, ch), width), load<T>(w.data + (a * g.kernel_w + b) * channels + ch, width), sum);
             }
           }
           store(to + ch, sum, width);
@@ -401,14 +383,14 @@ struct Convolution {
     for (index_t n = first; n < last; ++n)
       for (index_t a = 0; a < g.kernel_h; ++a)
         for (index_t b = 0; b < g.kernel_w; ++b)
-          each_vector<T>(channels, [&](index_t ch, int width) {
+          each_vector<T>(channels, [&](index_t ch, auto width) {
             P sum(T{0});
             for (index_t r = 0; r < dy.extent(1); ++r) {
               const index_t h = r * g.stride - g.padding + a;
               if (h < 0 || h >= x.extent(1)) continue;
               for (index_t c = 0; c < dy.extent(2); ++c) {
                 const index_t v = c * g.stride - g.padding + b;
-                if (v >= 0 && v < x.extent(2)) sum = fma(load(&x(n, h, v, ch), width), load(&dy(n, r, c, ch), width), sum);
+                if (v >= 0 && v < x.extent(2)) sum = fma(load<T>(&x(n, h, v, ch), width), load<T>(&dy(n, r, c, ch), width), sum);
               }
             }
             T* to = dw.data + (a * g.kernel_w + b) * channels + ch;

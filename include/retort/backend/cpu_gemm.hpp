@@ -9,6 +9,7 @@
 #endif
 #include <Eigen/Core>
 #endif
+#include <retort/backend/cpu_columns.hpp>
 #include <retort/backend/cpu_tile.hpp>
 
 namespace retort::cpu {
@@ -43,11 +44,15 @@ struct Gemm {
 
   /// out[j] = (out[j] +) sum over the rows of x[.][j]: the gradient of a bias. `out` has as many entries as x columns.
   template <class T>
-  static void column_sum(Cpu&, In<T, 2> x, T* out, Write write) {
-    const index_t n = x.extent(1);
-    if (write == Write::replace) std::fill_n(out, n, T{0});
-    for (index_t r = 0; r < x.extent(0); ++r)
-      for (index_t j = 0; j < n; ++j) out[j] += x.data[r * n + j];
+  static void column_sum(Cpu& cpu, In<T, 2> x, T* out, Write write) {
+    using P = simd::Native<T>;
+    const index_t channels = x.extent(1);
+    ArenaScope scope(cpu.scratch());
+    T* const sums = write == Write::add ? cpu.scratch().template allocate<T>(channels) : out;
+    reduce_rows<1>(cpu, x.extent(0), channels, sums, [&](index_t c, auto width) {
+      return [=](index_t r) { return std::array<P, 1>{load(x.data + r * channels + c, width)}; };
+    });
+    if (write == Write::add) add_to(out, sums, channels);
   }
 
  private:
