@@ -55,29 +55,23 @@ struct ReduceOnPlateau {
   double min_change = 1e-4;
   bool larger_is_better = false;
 
-  double factor(double, double) const { return current_; }
+  /// What it has seen; checkpoints save it. Doubles throughout, so that one visitor serves.
+  struct Memory {
+    double factor = 1, best = 0, bad = 0, started = 0;
+  } memory{};
+
+  double factor(double, double) const { return memory.factor; }
   void observe(double metric) {
     const double score = larger_is_better ? -metric : metric;
-    if (!started_ || score < best_ - min_change) {
-      best_ = score;
-      bad_ = 0;
-    } else if (++bad_ > patience) {
-      current_ *= gamma;
-      bad_ = 0;
+    if (memory.started == 0 || score < memory.best - min_change) {
+      memory.best = score;
+      memory.bad = 0;
+    } else if (++memory.bad > patience) {
+      memory.factor *= gamma;
+      memory.bad = 0;
     }
-    started_ = true;
+    memory.started = 1;
   }
-  /// For checkpoints.
-  std::vector<double> save() const { return {current_, best_, static_cast<double>(bad_), started_ ? 1.0 : 0.0}; }
-  void load(const std::vector<double>& s) {
-    require<checkpoint_error>(s.size() == 4, "ReduceOnPlateau: expected 4 saved values, got ", s.size());
-    current_ = s[0], best_ = s[1], bad_ = static_cast<int>(s[2]), started_ = s[3] != 0;
-  }
-
- private:
-  double current_ = 1, best_ = 0;
-  int bad_ = 0;
-  bool started_ = false;
 };
 
 /// A rule and an optional linear warm-up over the first `warmup` epochs:

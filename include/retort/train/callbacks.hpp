@@ -9,6 +9,7 @@
 #include <iostream>
 #include <retort/predict/logits.hpp>
 #include <retort/train/metrics.hpp>
+#include <retort/train/report.hpp>
 #include <sstream>
 
 namespace retort::callbacks {

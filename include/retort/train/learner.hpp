@@ -32,10 +32,10 @@ class Learner {
   void visit_state(F&& f) {
     state_.visit(f);
     if (auto* plateau = std::get_if<optim::ReduceOnPlateau>(&optimizer_.schedule.rule)) {
-      auto values = plateau->save();
-      const char* names[] = {"plateau.factor", "plateau.best", "plateau.bad", "plateau.started"};
-      for (std::size_t i = 0; i < values.size(); ++i) f(names[i], values[i]);
-      plateau->load(values);
+      f("plateau.factor", plateau->memory.factor);
+      f("plateau.best", plateau->memory.best);
+      f("plateau.bad", plateau->memory.bad);
+      f("plateau.started", plateau->memory.started);
     }
   }
 
