@@ -1,0 +1,49 @@
+#pragma once
+// Reports as JSON, through nlohmann/json. Optional: link retort::json.
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <retort/core/error.hpp>
+#include <retort/train/report.hpp>
+
+namespace retort {
+
+/// Found by argument-dependent look-up: `nlohmann::json j = record;`.
+inline void to_json(nlohmann::json& j, const EpochRecord& r) {
+  j = {{"epoch", r.epoch}, {"loss", r.loss}, {"learning_rate", r.learning_rate}, {"seconds", r.seconds}};
+  for (const auto& [name, value] : r.metrics) j["metrics"][name] = value;
+}
+inline void to_json(nlohmann::json& j, const Report& r) {
+  j = {{"method", r.method},       {"optimizer", r.optimizer}, {"seed", r.seed},
+       {"epochs_planned", r.epochs_planned}, {"threads", r.threads}, {"batch_size", r.batch_size},
+       {"samples", r.samples},     {"stopped_early", r.stopped_early}, {"epochs", r.epochs}};
+}
+
+/// Writes a document, indented. Throws data_error when the file cannot be written.
+inline void save_json(const std::string& path, const nlohmann::json& document) {
+  std::ofstream out(path);
+  out << document.dump(2) << '\n';
+  out.flush();
+  require<data_error>(out.good(), "save_json: cannot write '", path, "'");
+}
+
+namespace callbacks {
+/// One JSON object per epoch and line, appended as training goes. Throws data_error when the file cannot be written.
+class JsonlLog {
+ public:
+  explicit JsonlLog(std::string path) : path_(std::move(path)) {}
+  template <class S>
+  void on_epoch_end(S& session) {
+    const nlohmann::json line = session.record();
+    std::ofstream out(path_, session.progress().epoch == 0 ? std::ios::trunc : std::ios::app);
+    out << line.dump() << '\n';
+    out.flush();
+    require<data_error>(out.good(), "JsonlLog: cannot write '", path_, "'");
+  }
+
+ private:
+  std::string path_;
+};
+}  // namespace callbacks
+
+}  // namespace retort
