@@ -90,14 +90,15 @@ void reduce_rows(Cpu& cpu, index_t rows, index_t channels, T* out, F&& terms) {
   for (int part = 1; part < parts; ++part) add_to(out, others + (part - 1) * size, size);
 }
 
-/// Runs the function of a row that `action(c, width)` gives over all rows, split among the workers.
+/// Runs the function of a row that `action(c, width)` gives over all rows, split among the workers. It walks backwards:
+/// what a preceding pass over the same rows read last is still in cache, and so is what the next one reads first.
 template <class T, class F>
 void map_rows(Cpu& cpu, index_t rows, index_t channels, F&& action) {
   cpu.parallel(rows, row_grain(channels), [&](index_t first, index_t last, int) {
-    each_block<T>(first, last, channels, [&](index_t r0, index_t r1) {
+    each_block<T>(-last, -first, channels, [&](index_t r0, index_t r1) {
       each_vector<T>(channels, [&](index_t c, auto width) {
         const auto row = action(c, width);
-        for (index_t r = r0; r < r1; ++r) row(r);
+        for (index_t r = -r1; r < -r0; ++r) row(r);
       });
     });
   });
