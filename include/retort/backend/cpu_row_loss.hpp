@@ -33,6 +33,9 @@ namespace cpu {
 inline namespace RETORT_ISA {
 namespace rows {
 
+// A phase of the engine: everything inlined into it, lambdas included, and not inlined itself, which would undo that.
+#define RETORT_PHASE __attribute__((flatten, noinline))
+
 /// What a pass over exponentials computes, as bits: a softmax of either side, the sums behind Row::forward_kl,
 /// Row::reverse_kl and SoftmaxRow::mean_log_p.
 inline constexpr unsigned student = 1, teacher = 2, forward = 4, reverse = 8, mean = 16;
@@ -91,13 +94,17 @@ inline T maximum(const T* p, index_t width) {
   using P = simd::Native<T>;
   constexpr int lanes = P::lanes;
   constexpr T lowest = std::numeric_limits<T>::lowest();
-  P m[4] = {P(lowest), P(lowest), P(lowest), P(lowest)};  // four chains: one maximum waits for the one before it
+  P a(lowest), b(lowest), c(lowest), d(lowest);  // four chains: one maximum waits for the one before it
   index_t i = 0;
-  for (; i + 4 * lanes <= width; i += 4 * lanes)
-    for (int k = 0; k < 4; ++k) m[k] = max(m[k], P::load(p + i + k * lanes));
-  for (; i + lanes <= width; i += lanes) m[0] = max(m[0], P::load(p + i));
-  if (i < width) m[1] = max(m[1], P::load_partial(p + i, static_cast<int>(width - i), lowest));
-  return max(max(m[0], m[1]), max(m[2], m[3])).maximum();
+  for (; i + 4 * lanes <= width; i += 4 * lanes) {
+    a = max(a, P::load(p + i));
+    b = max(b, P::load(p + i + lanes));
+    c = max(c, P::load(p + i + 2 * lanes));
+    d = max(d, P::load(p + i + 3 * lanes));
+  }
+  for (; i + lanes <= width; i += lanes) a = max(a, P::load(p + i));
+  if (i < width) b = max(b, P::load_partial(p + i, static_cast<int>(width - i), lowest));
+  return max(max(a, b), max(c, d)).maximum();
 }
 
 /// The softmaxes of a row at one temperature, [0] the student's, [1] the teacher's. Exponents are to base two:
@@ -109,19 +116,31 @@ struct Softmaxes {
   T forward_kl{}, reverse_kl{}, mean_log_p{};
 };
 
+/// What to bring into cache while a row is computed on: the next row, and where this row's gradient will go.
+template <class T>
+struct Ahead {
+  const T *student, *teacher, *gradient;
+  RETORT_INLINE void fetch(index_t i) const {
+    __builtin_prefetch(student + i);
+    __builtin_prefetch(teacher + i);
+    __builtin_prefetch(gradient + i, 1);
+  }
+};
+
 inline constexpr double ln2 = 0.69314718055994530942, log2_e = 1.44269504088896340736;
 
 /// Phase 2: exponentials and sums in one pass over both rows.
 template <unsigned Bits, class T>
-__attribute__((flatten)) void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width) {
+RETORT_PHASE void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width, Ahead<T> ahead) {
   using P = simd::Native<T>;
   constexpr bool has_student = Bits & student, has_teacher = Bits & teacher;
   const P scale_s(s.scale[0]), shift_s(s.shift[0]), scale_t(s.scale[1]), shift_t(s.shift[1]);
   T *const out_s = s.e[0], *const out_t = s.e[1];
   P sum_s(T(0)), sum_t(T(0)), gap_f(T(0)), gap_r(T(0)), sum_y(T(0));
   const P zero(T(0));
-  sweep<T>(width, [&](index_t i, auto part) {
+  sweep<T>(width, [&](index_t i, auto part) __attribute__((always_inline)) {
     P ys, yt, es, et;
+    ahead.fetch(i);
     if constexpr (has_student) {
       ys = fma(part.load(z + i), scale_s, -shift_s);
       es = exp2_nonpositive(ys);
@@ -138,13 +157,12 @@ __attribute__((flatten)) void exponentials(Softmaxes<T>& s, const T* z, const T*
     if constexpr (Bits & forward) gap_f = part.keep(fma(et, yt - ys, gap_f), gap_f);
     if constexpr (Bits & reverse) gap_r = part.keep(fma(es, ys - yt, gap_r), gap_r);
   });
-  const auto finish = [&](int side, P sum) {
-    const T total = sum.sum();
-    s.inverse[side] = T(1) / total;
-    s.log_sum[side] = std::log(total);
-  };
-  if constexpr (has_student) finish(0, sum_s);
-  if constexpr (has_teacher) finish(1, sum_t);
+  using Pair = simd::Pack<T, 2>;
+  T sums[2] = {T(1), T(1)};
+  if constexpr (has_student) sums[0] = sum_s.sum();
+  if constexpr (has_teacher) sums[1] = sum_t.sum();
+  (Pair(T(1)) / Pair::load(sums)).store(s.inverse);
+  log(Pair::load(sums)).store(s.log_sum);
   const T log_ratio = s.log_sum[0] - s.log_sum[1];
   if constexpr (Bits & forward) s.forward_kl = T(ln2) * gap_f.sum() * s.inverse[1] + log_ratio;
   if constexpr (Bits & reverse) s.reverse_kl = T(ln2) * gap_r.sum() * s.inverse[0] - log_ratio;
@@ -179,18 +197,93 @@ struct TermState {
   Scalar extra[Term::needs.extras > 0 ? Term::needs.extras : 1] = {};
 };
 
+/// What the checks have to know of a loss, without its type: they are compiled once for all losses.
+struct TermInfo {
+  const char* name;
+  RowNeeds needs;
+  bool masked, skips_ignored_rows, softmax, teacher_grad;
+  bool tempered = false, teacher_tempered = false;
+  double temperature = 1, teacher_temperature = 1;
+};
+
+inline void check_temperature(double t, const char* whose, index_t at) {
+  require<value_error>(t > 0 && detail::is_finite(t), "row loss: ", whose, at, " has temperature ", t,
+                       "; expected a finite number above 0");
+}
+
+/// All checks that can be made before anything is written.
+template <class T>
+void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count) {
+  const Shape<2> shape = in.student.shape;
+  const index_t rows = shape[0], classes = shape[1];
+  require<shape_error>(!in.student.empty(), "row loss: expected student logits of at least one row and one class, got shape ", shape);
+  RowNeeds needs;
+  bool softmax = false, masked = false;
+  bool may_ignore = true, may_mask = true;  // a row without a valid label, when all losses that look at labels leave it out
+  for (const TermInfo* t = terms; t != terms + count; ++t) {
+    needs.teacher |= t->needs.teacher;
+    needs.labels |= t->needs.labels;
+    needs.extras = std::max(needs.extras, t->needs.extras);
+    softmax |= t->softmax;
+    masked |= t->masked;
+    may_ignore &= !t->needs.labels || t->masked || t->skips_ignored_rows;
+    may_mask &= !t->needs.labels || t->masked;
+    if (t->tempered) check_temperature(t->temperature, "term ", t - terms);
+    if (t->teacher_tempered) check_temperature(t->teacher_temperature, "the teacher in term ", t - terms);
+    const bool both_sides = t->teacher_grad || !t->needs.teacher;
+    require<value_error>((out.teacher.empty() || both_sides) &&
+                             (out.temperature.empty() || !t->tempered || (both_sides && !t->teacher_tempered)),
+                         "row loss: term ", t - terms, " (", t->name,
+                         ") has no teacher_grad, or has a teacher_temperature: it gives no such gradient");
+  }
+  require<shape_error>(!needs.teacher || in.teacher.shape == shape, "row loss: student logits have shape ", shape,
+                       ", teacher logits have shape ", in.teacher.shape);
+  require<value_error>(!softmax || classes > 1, "row loss: a softmax over one class is constant; expected 2 classes or more");
+  require<shape_error>(!needs.labels || !in.labels.empty(), "row loss: this loss needs labels, and the batch has none");
+  require<shape_error>(!masked || !in.mask.empty() || !in.labels.empty(),
+                       "row loss: a Masked loss needs the batch's mask or labels, and the batch has neither");
+  const auto check_length = [rows](const char* what, bool given, index_t length) {
+    require<shape_error>(!given || length == rows, "row loss: expected ", rows, " ", what, ", got ", length);
+  };
+  check_length("labels", in.labels.data, in.labels.size());
+  check_length("mask bytes", in.mask.data, in.mask.size());
+  check_length("weights", in.weight.data, in.weight.size());
+  check_length("temperatures", in.temperature.data, in.temperature.size());
+  check_length("temperature gradients", out.temperature.data, out.temperature.size());
+  check_length("per-row losses", out.per_row.data, out.per_row.size());
+  require<shape_error>(needs.extras == 0 || (in.extras.shape[0] == rows && in.extras.shape[1] >= needs.extras),
+                       "row loss: this loss needs extras of ", rows, " rows and ", needs.extras, " columns, got shape ", in.extras.shape);
+  const auto check_like = [](const char* what, const View<T, 2>& view, Shape<2> expected) {
+    if (view.data != nullptr) check_shape(what, view.shape, expected);
+  };
+  check_like("row loss: student gradient", out.student, shape);
+  check_like("row loss: teacher gradient", out.teacher, shape);
+  check_like("row loss: extras gradient", out.extras, in.extras.shape);
+  if (needs.labels)
+    for (index_t r = 0; r < rows; ++r) {
+      const std::int32_t y = in.labels.data[r];
+      if (y >= 0 && y < classes) continue;
+      const bool ignored = (may_ignore && y == ignored_label) || (may_mask && !in.mask.empty() && in.mask.data[r] == 0);
+      require<value_error>(ignored, "row loss: label ", y, " of row ", r, " is outside [0, ", classes, ")");
+    }
+  if (!in.temperature.empty())
+    for (index_t r = 0; r < rows; ++r) check_temperature(double(in.temperature.data[r]), "row ", r);
+}
+
 /// One evaluation of a sum of losses: arguments checked, then rows in any order on any thread.
 template <class T, class... Terms>
 class Evaluation {
  public:
-  Evaluation(const loss::Sum<Terms...>& terms, const RowBatch<T>& in, const RowGradients<T>& out)
-      : terms_(terms), in_(in), out_(out), rows_(in.student.shape[0]), classes_(in.student.shape[1]) {
-    check();
+  Evaluation(const loss::Sum<Terms...>& losses, const RowBatch<T>& in, const RowGradients<T>& out)
+      : losses_(losses), in_(in), out_(out), rows_(in.student.shape[0]), classes_(in.student.shape[1]) {
+    TermInfo info[term_count];
+    each([&](auto i) { info[i] = term_info<i>(); });
+    check_batch(in, out, info, term_count);
     index_t counted = rows_;
     if (!in_.labels.empty()) counted = rows_ - std::count(in_.labels.begin(), in_.labels.end(), ignored_label);
     each([&](auto i) {
       const double divisor = TermAt<i>::reduction::divisor(double(rows_), double(counted), double(classes_));
-      factor_[i] = detail::get<i>(terms_).factor;
+      factor_[i] = detail::get<i>(losses_).factor;
       coefficient_[i] = divisor > 0 ? factor_[i] / divisor : 0;
     });
   }
@@ -222,7 +315,7 @@ class Evaluation {
 
  private:
   using P = simd::Native<T>;
-  static constexpr int terms = sizeof...(Terms), lanes = P::lanes;
+  static constexpr int term_count = sizeof...(Terms), lanes = P::lanes;
   template <int I>
   using TermAt = std::tuple_element_t<I, std::tuple<Terms...>>;
   template <int I>
@@ -235,15 +328,32 @@ class Evaluation {
   static constexpr bool may_skip = (int(TermState<Terms, T>::tempered) + ...) > 1 || (Terms::masked || ...) ||
                                    (Terms::reduction::skips_ignored_rows || ...);
 
+  /// Rows beyond this many classes leave no room for the next row in cache.
+  static constexpr index_t fetch_limit = 1 << 16;
+
   /// The gradients of one row; null where not wanted.
   struct RowOut {
     T *student = nullptr, *teacher = nullptr, *temperature = nullptr, *extras = nullptr, *per_row = nullptr;
   };
-  /// Scratch of one worker, and the row it is at.
+  /// A worker's view of the row it is at. The phases work on copies of it in local variables: what a loop could reach
+  /// through a pointer would be loaded again after each store of a gradient.
   struct Work {
-    Softmaxes<T> own{}, one{};
-    const T *z = nullptr, *t = nullptr;
+    loss::Sum<Terms...> losses;
     std::tuple<TermState<Terms, T>...> states{};
+    Softmaxes<T> own{}, one{};  ///< of this round's temperature, and of temperature one
+    const T *z = nullptr, *t = nullptr;
+    index_t classes = 0;
+    T* buffer[2] = {};  ///< for the exponentials of `own`
+    Ahead<T> ahead{};
+
+    template <int I>
+    RETORT_INLINE const auto& loss() const {
+      return detail::get<I>(losses).loss;
+    }
+    template <int I>
+    RETORT_INLINE const auto& state() const {
+      return std::get<I>(states);
+    }
   };
 
   template <class F>
@@ -251,105 +361,39 @@ class Evaluation {
     [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
       (f(std::integral_constant<int, I>{}), ...);
     }
-    (std::make_integer_sequence<int, terms>{});
+    (std::make_integer_sequence<int, term_count>{});
   }
   template <int I>
   const auto& loss() const {
-    return detail::get<I>(terms_).loss;
+    return detail::get<I>(losses_).loss;
   }
 
-  // --- checks, before anything is written ---
-
-  void check() const {
-    const Shape<2> shape = in_.student.shape;
-    require<shape_error>(rows_ > 0 && classes_ > 0 && in_.student.data != nullptr,
-                         "row loss: expected student logits of at least one row and one class, got shape ", shape);
-    if constexpr (needs_teacher) {
-      require<shape_error>(in_.teacher.data != nullptr, "row loss: this loss needs teacher logits, and the batch has none");
-      require<shape_error>(in_.teacher.shape == shape, "row loss: student logits have shape ", shape,
-                           ", teacher logits have shape ", in_.teacher.shape);
-    }
-    if constexpr ((own_bits | one_bits) != 0)
-      require<value_error>(classes_ > 1, "row loss: a softmax over one class is constant; expected at least 2 classes, got 1");
-    check_length("labels", in_.labels);
-    check_length("mask", in_.mask);
-    check_length("weights", in_.weight);
-    check_length("temperatures", in_.temperature);
-    constexpr int extras = std::max({Terms::needs.extras...});
-    require<shape_error>(extras == 0 || (in_.extras.shape[0] == rows_ && in_.extras.shape[1] >= extras),
-                         "row loss: this loss needs extras of shape (", rows_, ", ", extras, ") or wider, got ", in_.extras.shape);
-    require<shape_error>(!(Terms::masked || ...) || !in_.mask.empty() || !in_.labels.empty(),
-                         "row loss: a Masked loss needs the batch's mask or labels, and the batch has neither");
-    check_labels();
-    check_temperatures();
-    check_output("student gradient", out_.student, shape);
-    check_output("teacher gradient", out_.teacher, shape);
-    check_output("temperature gradient", out_.temperature, Shape{rows_});
-    check_output("per-row loss", out_.per_row, Shape{rows_});
-    check_output("extras gradient", out_.extras, in_.extras.shape);
-    each([&](auto i) {
-      using Loss = typename TermAt<i>::loss_type;
-      require<value_error>(out_.teacher.empty() || has_teacher_grad<i> || !TermAt<i>::needs.teacher, "row loss: term ",
-                           int(i), " (", detail::name_of<Loss>(), ") has no teacher_grad, so there is no gradient to the teacher");
-      require<value_error>(out_.temperature.empty() || !StateAt<i>::tempered ||
-                               ((has_teacher_grad<i> || !TermAt<i>::needs.teacher) && !detail::TeacherTempered<Loss>),
-                           "row loss: term ", int(i), " (", detail::name_of<Loss>(),
-                           ") has a teacher_temperature or no teacher_grad, so there is no gradient to the temperature");
-    });
-  }
-  template <class V>
-  void check_length(const char* what, const V& view) const {
-    require<shape_error>(view.data == nullptr || view.size() == rows_, "row loss: expected ", rows_, " ", what, ", got ", view.size());
-  }
-  template <int R>
-  void check_output(const char* what, const View<T, R>& view, const Shape<R>& expected) const {
-    if (view.data == nullptr) return;
-    check_shape(what, view.shape, expected);
-    require<value_error>(view.data != in_.student.data && view.data != in_.teacher.data, "row loss: the ", what,
-                         " must not overwrite the logits");
-  }
-  void check_labels() const {
-    constexpr bool needed = (Terms::needs.labels || ...);
-    // A row may be unlabelled when all losses that look at labels leave it out.
-    constexpr bool may_ignore = ((!Terms::needs.labels || Terms::masked || Terms::reduction::skips_ignored_rows) && ...);
-    require<shape_error>(!needed || !in_.labels.empty(), "row loss: this loss needs labels, and the batch has none");
-    if constexpr (needed)
-      for (index_t r = 0; r < rows_; ++r) {
-        const std::int32_t y = in_.labels.data[r];
-        if (y >= 0 && y < classes_) continue;
-        const bool ignored = may_ignore && (y == ignored_label || (!in_.mask.empty() && in_.mask.data[r] == 0 && only_masked));
-        require<value_error>(ignored, "row loss: label ", y, " of row ", r, " is outside [0, ", classes_, ")");
-      }
-  }
-  /// All losses that look at labels are masked.
-  static constexpr bool only_masked = ((!Terms::needs.labels || Terms::masked) && ...);
-
-  void check_temperatures() const {
-    const auto good = [](double t) { return t > 0 && detail::is_finite(t); };
-    each([&](auto i) {
-      if constexpr (StateAt<i>::tempered)
-        require<value_error>(good(double(loss<i>().temperature)), "row loss: term ", int(i), " has temperature ",
-                             double(loss<i>().temperature), "; expected a finite number above 0");
-      if constexpr (detail::TeacherTempered<typename TermAt<i>::loss_type>)
-        require<value_error>(good(double(loss<i>().teacher_temperature)), "row loss: term ", int(i), " has teacher temperature ",
-                             double(loss<i>().teacher_temperature), "; expected a finite number above 0");
-    });
-    for (index_t r = 0; r < in_.temperature.size() && in_.temperature.data != nullptr; ++r)
-      require<value_error>(good(double(in_.temperature.data[r])), "row loss: temperature ", double(in_.temperature.data[r]),
-                           " of row ", r, "; expected a finite number above 0");
+  template <int I>
+  TermInfo term_info() const {
+    using Term = TermAt<I>;
+    TermInfo out{.name = detail::name_of<typename Term::loss_type>(),
+                 .needs = Term::needs,
+                 .masked = Term::masked,
+                 .skips_ignored_rows = Term::reduction::skips_ignored_rows,
+                 .softmax = (pass_bits<Term, 0>() | pass_bits<Term, 1>()) != 0,
+                 .teacher_grad = has_teacher_grad<I>};
+    if constexpr (StateAt<I>::tempered) out.tempered = true, out.temperature = double(loss<I>().temperature);
+    if constexpr (detail::TeacherTempered<typename Term::loss_type>)
+      out.teacher_tempered = true, out.teacher_temperature = double(loss<I>().teacher_temperature);
+    return out;
   }
 
   // --- one row ---
 
   Work workspace(Arena<Cpu>& arena) const {
-    Work w;
+    Work w{.losses = losses_, .classes = classes_};
     const index_t width = (classes_ + lanes - 1) / lanes * lanes;
-    const auto allocate = [&](Softmaxes<T>& s, unsigned bits) {
-      if (bits & student) s.e[0] = arena.allocate<T>(width);
-      if (bits & teacher) s.e[1] = arena.allocate<T>(width);
+    const auto allocate = [&](T* (&to)[2], unsigned bits) {
+      if (bits & student) to[0] = arena.allocate<T>(width);
+      if (bits & teacher) to[1] = arena.allocate<T>(width);
     };
-    allocate(w.own, own_bits);
-    allocate(w.one, one_bits != 0 ? own_bits | one_bits : 0);
+    allocate(w.buffer, own_bits);
+    allocate(w.one.e, one_bits != 0 ? own_bits | one_bits : 0);
     return w;
   }
 
@@ -380,34 +424,42 @@ class Evaluation {
 
     w.z = in_.student.row(r);
     w.t = needs_teacher ? in_.teacher.row(r) : w.z;
+    // The hardware fetches ahead within a page only, and a row is often about a page: without this every row would begin
+    // with cache misses that nothing hides.
+    const index_t next = r + 1 < rows_ && classes_ <= fetch_limit ? classes_ : 0;
+    w.ahead = {w.z + next, w.t + next, out.student != nullptr ? out.student : w.z};
     const T top_s = ((own_bits | one_bits) & student) ? maximum(w.z, classes_) : T(0);
     const T top_t = ((own_bits | one_bits) & teacher) ? maximum(w.t, classes_) : T(0);
     for (bool first = true; first || unfinished(w); first = false) {
       const Temperatures round = choose_round(r, w, first);
       const bool at_one = round.student == T(1) && round.teacher == T(1);
-      if (one_bits != 0 && first) {
-        if (own_bits != 0 && at_one)
-          softmaxes<own_bits | one_bits>(w.one, w, {T(1), T(1)}, top_s, top_t);
-        else
-          softmaxes<one_bits>(w.one, w, {T(1), T(1)}, top_s, top_t);
+      if (one_bits != 0 && first)
+        softmaxes<one_bits, own_bits>(w.one, w, {}, at_one, top_s, top_t);
+      if (one_bits != 0 && first && at_one) {
+        w.own = w.one;
+      } else if (own_bits != 0) {
+        std::copy_n(w.buffer, 2, w.own.e);
+        softmaxes<own_bits, 0>(w.own, w, round, false, top_s, top_t);
       }
-      Softmaxes<T> own = w.own;
-      if (own_bits != 0) {
-        if (one_bits != 0 && first && at_one)
-          own = w.one;
-        else
-          softmaxes<own_bits>(own, w, round, top_s, top_t);
+      describe(r, w, round.student, label);
+      bool every = true;
+      if constexpr (may_skip) each([&](auto i) { every &= std::get<i>(w.states).active; });
+      if constexpr (has_acc) {
+        if (every)
+          accumulate<true>(w);
+        else if constexpr (may_skip)
+          accumulate<false>(w);
       }
-      describe(r, w, own, round.student, label);
-      if constexpr (has_acc) accumulate(w, own);
       each([&](auto i) {
         auto& s = std::get<i>(w.states);
-        if (s.active) s.value = T(value<i>(s));
+        if (s.active) s.value = T(value(w.template loss<i>(), s));
       });
       if (out.teacher != nullptr || out.temperature != nullptr)
-        gradients<true>(w, own, out, round.student, !first);
-      else if (out.student != nullptr)
-        gradients<false>(w, own, out, round.student, !first);
+        gradients<true, !may_skip>(w, out, round.student, !first);
+      else if (out.student != nullptr && every)
+        gradients<false, true>(w, out, round.student, !first);
+      else if (out.student != nullptr && may_skip)
+        gradients<false, !may_skip>(w, out, round.student, !first);
       if (out.extras != nullptr) extra_gradients(w, out.extras);
     }
 
@@ -460,17 +512,21 @@ class Evaluation {
     return round;
   }
 
-  template <unsigned Bits>
-  void softmaxes(Softmaxes<T>& s, const Work& w, Temperatures at, T top_s, T top_t) const {
+  /// The pass of `Bits`, or where `all` that of `Bits` and `More` together.
+  template <unsigned Bits, unsigned More>
+  static void softmaxes(Softmaxes<T>& s, const Work& w, Temperatures at, bool all, T top_s, T top_t) {
     s.scale[0] = T(log2_e) / at.student;
     s.scale[1] = T(log2_e) / at.teacher;
     s.shift[0] = top_s * s.scale[0];
     s.shift[1] = top_t * s.scale[1];
-    exponentials<Bits>(s, w.z, w.t, classes_);
+    if (all && (More & ~Bits) != 0)
+      exponentials<Bits | More>(s, w.z, w.t, w.classes, w.ahead);
+    else
+      exponentials<Bits>(s, w.z, w.t, w.classes, w.ahead);
   }
 
   /// Fills the row's statistics as each active loss sees them.
-  void describe(index_t r, Work& w, const Softmaxes<T>& own, T temperature, std::int32_t label) const {
+  void describe(index_t r, Work& w, T temperature, std::int32_t label) const {
     const bool labelled = label >= 0 && label < classes_;
     each([&](auto i) {
       auto& s = std::get<i>(w.states);
@@ -485,7 +541,7 @@ class Evaluation {
         if (k == 0) out.mean_log_p = S(from.mean_log_p);
         return out;
       };
-      const Softmaxes<T>& mine = StateAt<i>::tempered ? own : w.one;
+      const Softmaxes<T>& mine = StateAt<i>::tempered ? w.own : w.one;
       Row<S>& row = s.row;
       row.classes = classes_;
       row.label = labelled ? label : -1;
@@ -503,7 +559,7 @@ class Evaluation {
 
   /// The cell at class `at`, or the pack of cells that begins there, as loss I sees it.
   template <class V, int I, class S, class Span>
-  RETORT_INLINE BasicCell<V> cell(const Work& w, const Softmaxes<T>& own, const Row<S>& row, index_t at, Span span) const {
+  static RETORT_INLINE BasicCell<V> cell(const Work& w, const Row<S>& row, index_t at, Span span) {
     constexpr RowNeeds needs = TermAt<I>::needs;
     using Index = typename detail::ValueTraits<V>::index;
     using math::fma;
@@ -522,7 +578,7 @@ class Evaluation {
       }
       return out;
     };
-    const Softmaxes<T>& mine = StateAt<I>::tempered ? own : w.one;
+    const Softmaxes<T>& mine = StateAt<I>::tempered ? w.own : w.one;
     Index index;
     if constexpr (std::is_arithmetic_v<V>)
       index = static_cast<Index>(at);
@@ -540,36 +596,59 @@ class Evaluation {
             row};
   }
 
-  /// Phase 3: accumulators of the active losses over the cells.
-  __attribute__((flatten)) void accumulate(Work& w, const Softmaxes<T>& own) const {
-    each([&](auto i) {
-      auto& s = std::get<i>(w.states);
-      using State = StateAt<i>;
-      if constexpr (!State::closed) {
-        if (!s.active) return;
-        const auto& f = loss<i>();
-        const Row<typename State::Scalar> row = s.row;
-        if constexpr (State::generic) {
-          using PackAcc = typename State::Loss::template Acc<P>;
-          auto sum = f.template identity<P>();
-          sweep<T>(classes_, [&](index_t at, auto part) {
-            sum = keep<PackAcc>(part, f.add(sum, cell<P, i>(w, own, row, at, part)), sum);
-          });
-          s.acc = merge_lanes(f, sum);
-        } else {
-          typename State::Acc sum[lanes];
-          for (auto& a : sum) a = f.identity();
-          sweep<T>(classes_, [&](index_t at, auto part) {
-            for (int l = 0; l < part.count; ++l) sum[l] = f.add(sum[l], cell<float, i>(w, own, row, at + l, part));
-          });
-          s.acc = merge_tree(f, sum);
+  /// Phase 3: accumulators of the losses over the cells, all in one sweep. `Every`: all losses take part; otherwise
+  /// only those that are active.
+  template <bool Every>
+  RETORT_PHASE static void accumulate(Work& work) {
+    const Work w = work;
+    std::tuple<PackAcc<Terms>...> sums{};
+    each([&](auto i) __attribute__((always_inline)) {
+      const auto& f = w.template loss<i>();
+      if constexpr (StateAt<i>::generic)
+        std::get<i>(sums) = f.template identity<P>();
+      else if constexpr (StateAt<i>::plain)
+        for (auto& lane : std::get<i>(sums).lane) lane = f.identity();
+    });
+    sweep<T>(w.classes, [&](index_t at, auto part) __attribute__((always_inline)) {
+      each([&](auto i) __attribute__((always_inline)) {
+        if constexpr (!StateAt<i>::closed) {
+          const auto& s = w.template state<i>();
+          if (!Every && !s.active) return;
+          const auto& f = w.template loss<i>();
+          auto& sum = std::get<i>(sums);
+          if constexpr (StateAt<i>::generic)
+            sum = keep<PackAcc<TermAt<i>>>(part, f.add(sum, cell<P, i>(w, s.row, at, part)), sum);
+          else
+            for (int l = 0; l < part.count; ++l) sum.lane[l] = f.add(sum.lane[l], cell<float, i>(w, s.row, at + l, part));
         }
-      }
+      });
+    });
+    each([&](auto i) __attribute__((always_inline)) {
+      if constexpr (StateAt<i>::generic)
+        std::get<i>(work.states).acc = merge_lanes(w.template loss<i>(), std::get<i>(sums));
+      else if constexpr (StateAt<i>::plain)
+        std::get<i>(work.states).acc = merge_tree(w.template loss<i>(), std::get<i>(sums).lane);
     });
   }
+  /// What a loss accumulates over packs: its Acc of packs, or one plain Acc for each lane.
+  template <class Acc>
+  struct Lanes {
+    Acc lane[lanes];
+  };
+  template <class Term>
+  static auto pack_acc() {
+    using State = TermState<Term, T>;
+    if constexpr (State::generic)
+      return typename State::Loss::template Acc<P>{};
+    else
+      return Lanes<typename State::Acc>{};
+  }
+  template <class Term>
+  using PackAcc = decltype(pack_acc<Term>());
   /// Accumulators of packs are made of packs alone, so their lanes can be taken apart without knowing their members.
   template <class Acc, class Span>
   static RETORT_INLINE Acc keep(Span span, const Acc& next, const Acc& before) {
+    if constexpr (std::is_same_v<Span, Whole<T>>) return next;
     constexpr int members = sizeof(Acc) / sizeof(P);
     P a[members], b[members];
     std::memcpy(a, &next, sizeof(Acc));
@@ -604,9 +683,8 @@ class Evaluation {
     return lane[0];
   }
 
-  template <int I, class State>
-  auto value(const State& s) const {
-    const auto& f = loss<I>();
+  template <class Loss, class State>
+  static auto value(const Loss& f, const State& s) {
     if constexpr (State::closed)
       return f.value(s.row);
     else if constexpr (requires { f.value(s.acc, s.row); })
@@ -626,9 +704,11 @@ class Evaluation {
   }();
 
   /// grad (or teacher_grad) of loss I for the pack that begins at `at`.
-  template <bool OfTeacher, int I, class State, class Span>
-  RETORT_INLINE P pack_gradient(const Work& w, const Softmaxes<T>& own, const State& s, index_t at, Span span) const {
-    const auto& f = loss<I>();
+  template <bool OfTeacher, int I, class Span>
+  static RETORT_INLINE P pack_gradient(const Work& w, index_t at, Span span) {
+    using State = StateAt<I>;
+    const auto& f = w.template loss<I>();
+    const State& s = w.template state<I>();
     const auto call = [&](const auto& c) {
       if constexpr (OfTeacher && State::closed)
         return f.teacher_grad(c);
@@ -641,34 +721,34 @@ class Evaluation {
     };
     if constexpr (State::plain) {
       alignas(P) T out[lanes] = {};
-      for (int l = 0; l < span.count; ++l) out[l] = static_cast<T>(call(cell<float, I>(w, own, s.row, at + l, span)));
+      for (int l = 0; l < span.count; ++l) out[l] = static_cast<T>(call(cell<float, I>(w, s.row, at + l, span)));
       return P::load(out);
     } else {
-      return call(cell<P, I>(w, own, s.row, at, span));
+      return call(cell<P, I>(w, s.row, at, span));
     }
   }
 
-  /// Phase 4. `All`: to the teacher and to the temperature too.
-  template <bool All>
-  __attribute__((flatten)) void gradients(Work& w, const Softmaxes<T>& own, const RowOut& out, T temperature, bool add) const {
+  /// Phase 4. `All`: to the teacher and to the temperature too. `Every` as in `accumulate`.
+  template <bool All, bool Every>
+  RETORT_PHASE static void gradients(const Work& work, const RowOut& out, T temperature, bool add) {
+    const Work w = work;
     T *const gs = out.student, *const gt = out.teacher;
     P by_temperature(T(0));
     const auto put = [add](T* p, P g, auto part) {
       if (add) g += part.load(p);  // a later round
       part.store(p, g);
     };
-    sweep<T>(classes_, [&](index_t at, auto part) {
+    sweep<T>(w.classes, [&](index_t at, auto part) __attribute__((always_inline)) {
       P sum_s(T(0)), sum_t(T(0));
-      each([&](auto i) {
-        const auto& s = std::get<i>(w.states);
-        if constexpr (may_skip)
-          if (!s.active) return;
+      each([&](auto i) __attribute__((always_inline)) {
+        const auto& s = w.template state<i>();
+        if (!Every && !s.active) return;
         const P factor(s.coefficient);
-        const P ds = pack_gradient<false, i>(w, own, s, at, part);
+        const P ds = pack_gradient<false, i>(w, at, part);
         sum_s = fma(factor, ds, sum_s);
         if constexpr (All) {
           P dt(T(0));
-          if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i>(w, own, s, at, part);
+          if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i>(w, at, part);
           sum_t = fma(factor, dt, sum_t);
           if constexpr (StateAt<i>::tempered) {
             by_temperature += part.keep(factor * (ds * part.load(w.z + at) + dt * part.load(w.t + at)), P(T(0)));
@@ -703,13 +783,14 @@ class Evaluation {
     });
   }
 
-  const loss::Sum<Terms...>& terms_;
+  const loss::Sum<Terms...>& losses_;
   RowBatch<T> in_;
   RowGradients<T> out_;
   index_t rows_, classes_;
-  double factor_[terms], coefficient_[terms];
+  double factor_[term_count], coefficient_[term_count];
 };
 
+#undef RETORT_PHASE
 }  // namespace rows
 
 struct RowLossKernels {
