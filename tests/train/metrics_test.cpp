@@ -75,7 +75,7 @@ TEST_CASE_TEMPLATE("fidelity of a student to its teacher", T, float, double) {
         Approx((2. / 3 * std::log(4. / 3) + 1. / 3 * std::log(2. / 3)) / 2).epsilon(10 * close));
   CHECK(metrics::fidelity_kl(student, teacher) ==
         Approx((.5 * std::log(.5 / .8) + .5 * std::log(.5 / .2)) / 2).epsilon(10 * close));
-  CHECK(metrics::fidelity_kl(teacher, teacher, 4) == 0);
+  CHECK(metrics::fidelity_kl(teacher, teacher, 4) < close);
 }
 
 TEST_CASE("logits far apart neither overflow nor lose the small probability") {

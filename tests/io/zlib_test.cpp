@@ -1,4 +1,3 @@
-#if __has_include(<zlib.h>)
 #include <doctest/doctest.h>
 
 #include <retort/io/idx_gzip.hpp>
@@ -63,4 +62,3 @@ TEST_CASE("idx.gz: cut, damaged, missing, and uncompressed content that does not
   CHECK(fails("long") == folder.file("long") + ": oversized: dimensions (1, 64, 64) end at byte 4112, the file has 4113");
   CHECK(fails("none").find("cannot open '") == 0);
 }
-#endif

@@ -1,0 +1,3 @@
+#include <retort/data/dataset.hpp>
+
+retort::Dataset<2> set;

@@ -1,0 +1,3 @@
+#include <retort/core/shape.hpp>
+
+retort::Shape<1> scalar{1};

@@ -1,0 +1,2 @@
+#define UNIT first
+#include "unit.hpp"

@@ -1,0 +1,2 @@
+#define UNIT second
+#include "unit.hpp"
