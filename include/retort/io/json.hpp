@@ -19,6 +19,7 @@ inline void to_json(nlohmann::json& j, const Report& r) {
        {"samples", r.samples},     {"stopped_early", r.stopped_early}, {"epochs", r.epochs}};
 }
 
+namespace io {
 /// Writes a document, indented. Throws data_error when the file cannot be written.
 inline void save_json(const std::string& path, const nlohmann::json& document) {
   std::ofstream out(path);
@@ -26,6 +27,7 @@ inline void save_json(const std::string& path, const nlohmann::json& document) {
   out.flush();
   require<data_error>(out.good(), "save_json: cannot write '", path, "'");
 }
+}  // namespace io
 
 namespace callbacks {
 /// One JSON object per epoch and line, appended as training goes. Throws data_error when the file cannot be written.
