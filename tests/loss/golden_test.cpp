@@ -1,0 +1,88 @@
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+
+#include "row_loss_fixture.hpp"
+
+using namespace retort;
+using namespace retort::test;
+using namespace retort::loss;
+
+namespace {
+
+struct Golden {
+  double value, gradient_norm;
+};
+
+std::map<std::string, Golden> read_golden() {
+  std::ifstream file(std::filesystem::path(__FILE__).parent_path().parent_path() / "golden" / "losses-golden.tsv");
+  REQUIRE(file.is_open());
+  std::map<std::string, Golden> out;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#' || line.rfind("name\t", 0) == 0) continue;
+    std::istringstream fields(line);
+    std::string name, parameters, value, gradient;
+    std::getline(fields, name, '\t');
+    std::getline(fields, parameters, '\t');
+    std::getline(fields, value, '\t');
+    std::getline(fields, gradient, '\t');
+    out[name + ": " + parameters] = {std::stod(value), std::stod(gradient)};
+  }
+  return out;
+}
+
+template <class T>
+Problem<T> golden_inputs() {
+  Problem<T> p(4, 5);
+  for (int n = 0; n < 4; ++n) {
+    p.labels[static_cast<std::size_t>(n)] = (2 * n + 1) % 5;
+    for (int c = 0; c < 5; ++c) {
+      p.student[static_cast<std::size_t>(5 * n + c)] = static_cast<T>(2 * std::sin(1.3 * n + 0.7 * c + 0.1));
+      p.teacher[static_cast<std::size_t>(5 * n + c)] = static_cast<T>(3 * std::cos(0.9 * n - 0.5 * c + 0.2));
+    }
+  }
+  return p;
+}
+
+template <class T, class Loss>
+void check_row(const std::map<std::string, Golden>& golden, const std::string& key, const Loss& loss, Problem<T> p) {
+  CAPTURE(key);
+  REQUIRE(golden.count(key) == 1);
+  const Golden expected = golden.at(key);
+  const double value = p.evaluate(loss);
+  CHECK(std::abs(value - expected.value) <= value_tolerance<T> * std::max(1., std::abs(expected.value)));
+  CHECK(std::abs(norm(p.d_student) - expected.gradient_norm) <= (sizeof(T) == 4 ? 1e-5 : 1e-9) * std::max(1., expected.gradient_norm));
+}
+
+template <class T>
+void check_all() {
+  const auto golden = read_golden();
+  const auto p = golden_inputs<T>();
+  CHECK(double(p.student[0]) == doctest::Approx(0.199666833294));
+  CHECK(double(p.teacher[0]) == doctest::Approx(2.940199733524));
+  using Jsd = JensenShannon<BatchMean, NoTSquared>;
+  check_row(golden, "CE: s=zs; labels=y", CrossEntropy<BatchMean>{}, p);
+  check_row(golden, "KD: s=zs; t=zt; T=4; factor T^2", SoftTargets{.temperature = 4}, p);
+  check_row(golden, "KD: s=zs; t=zt; T=1", ForwardKl<BatchMean, NoTSquared>{}, p);
+  check_row(golden, "FKL: s=zs; t=zt; T=1", ForwardKl<TokenMean, NoTSquared>{}, p);
+  check_row(golden, "RKL: s=zs; t=zt; T=1", ReverseKl<BatchMean, NoTSquared>{}, p);
+  check_row(golden, "Symmetric: s=zs; t=zt; lambda=0.5",
+            Sum{Scaled{ForwardKl<BatchMean, NoTSquared>{}, 0.5}, ReverseKl<BatchMean, NoTSquared>{.weight = 0.5}}, p);
+  check_row(golden, "JSD: s=zs; t=zt; beta=0.5 (weight of teacher in M)", Jsd{.beta = 0.5}, p);
+  check_row(golden, "JSD: s=zs; t=zt; beta=0.1 (weight of teacher in M)", Jsd{.beta = 0.1}, p);
+  check_row(golden, "SRRL_logit: s=zs as z'; t=zt; weight 1", LogitMse<ElementMean>{}, p);
+  Problem<T> one_hot = p;
+  for (std::size_t n = 0; n < 4; ++n)
+    one_hot.labels[n] = static_cast<std::int32_t>(std::max_element(p.student.begin() + 5 * long(n), p.student.begin() + 5 * long(n) + 5) -
+                                                  (p.student.begin() + 5 * long(n)));
+  check_row(golden, "OneHot: s=zs as classifier logits; target=argmax", CrossEntropy<BatchMean>{}, one_hot);
+}
+
+}  // namespace
+
+TEST_CASE("row losses reproduce the golden values in double") { check_all<double>(); }
+TEST_CASE("row losses reproduce the golden values in float") { check_all<float>(); }
