@@ -1,0 +1,10 @@
+#include <retort/method/hinton.hpp>
+
+using Net = retort::nn::Sequential<retort::nn::Linear>;
+using Method = retort::Hinton<Net, Net>;
+struct Guard {
+  using role = retort::role::censor;
+  template <class E>
+  void apply(E&) {}
+};
+void use(Method::with_censor<Guard>& method) { method.censor_policy(); }

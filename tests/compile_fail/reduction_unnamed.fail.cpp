@@ -1,0 +1,3 @@
+// expect: ForwardKl
+#include "prelude.hpp"
+loss::ForwardKl<> which_reduction_and_factor;

@@ -1,0 +1,2 @@
+#include "prelude.hpp"
+loss::ForwardKl<BatchMean, loss::TSquared> both_named;

@@ -1,0 +1,10 @@
+// expect: retort: a row loss needs
+#include "prelude.hpp"
+struct NoGradient {
+  struct Acc { float s = 0; };
+  Acc identity() const { return {}; }
+  Acc add(Acc a, Cell c) const { a.s += c.z; return a; }
+  Acc merge(Acc a, Acc b) const { return {a.s + b.s}; }
+  float value(Acc a) const { return a.s; }
+};
+void wrong(Hinton<Net, Net>::with_loss<NoGradient>& method, Dataset<2>& data) { fit(method, data, optim::Sgd{}); }
