@@ -32,7 +32,9 @@ void each_tap(const Conv2dGeometry& g, Shape<4> x, Shape<4> w, Shape<4> y, F&& f
 
 template <class T>
 void check_conv(const Case& test_case, Cpu& cpu) {
-  const auto& [g, xs, co] = test_case;
+  const Conv2dGeometry& g = test_case.geometry;
+  const Shape<4> xs = test_case.x;
+  const index_t co = test_case.channels_out;
   const Shape<4> ws{g.kernel_h, g.kernel_w, xs[3] / g.groups, co}, ys = g.output(xs, co);
   const auto x = random<T, 4>(xs, 1), w = random<T, 4>(ws, 2), dy = random<T, 4>(ys, 3);
   const auto bias = random<T, 1>(Shape{co}, 4);

@@ -34,7 +34,9 @@ void each_output(const PoolGeometry& g, Shape<4> x, F&& f) {
 TEST_CASE_TEMPLATE("max pooling: values, first maximum on ties, replay and gradient", T, float, double) {
   Cpu one, two(2);
   for (Cpu* cpu : {&one, &two})
-    for (const auto& [g, xs] : cases) {
+    for (const Case& test_case : cases) {
+      const PoolGeometry& g = test_case.geometry;
+      const Shape<4>& xs = test_case.x;
       auto x = random<T, 4>(xs, 1);
       for (T& v : x) v = std::round(v * 2);  // plenty of ties
       const auto other = random<T, 4>(xs, 2), dy = random<T, 4>(g.output(xs), 3);
@@ -82,7 +84,9 @@ TEST_CASE("max pooling of minus infinity stays inside the window") {
 TEST_CASE_TEMPLATE("average pooling and its gradient equal plain loops", T, float, double) {
   Cpu one, two(2);
   for (Cpu* cpu : {&one, &two})
-    for (const auto& [g, xs] : cases) {
+    for (const Case& test_case : cases) {
+      const PoolGeometry& g = test_case.geometry;
+      const Shape<4>& xs = test_case.x;
       const auto x = random<T, 4>(xs, 1), dy = random<T, 4>(g.output(xs), 2);
       std::vector<double> expected(static_cast<std::size_t>(dy.size())), gradient(static_cast<std::size_t>(x.size()));
       each_output(g, xs, [&](std::size_t at, const std::vector<std::size_t>& taps) {
