@@ -49,14 +49,14 @@ TEST_CASE("a chart holds each point, bar, name and tick, at its place") {
   CHECK(svg.find("y1=\"295.00\" x2=\"390.00\" y2=\"125.00\"") != std::string::npos);  // its bar, 0.25 to 0.75
   for (const char* label : {">teacher<", ">student<", ">epoch<", ">accuracy<", ">0.2<", ">10<"}) CHECK(count(svg, label) == 1);
 
-  const std::string named = to_svg({.title = "", .x_label = "", .y_label = "", .series = {{.name = "s", .x = {0, 1}, .y = {1, 2}}}, .categories = {"alone", "distilled"}});
+  const std::string named = to_svg({.series = {{.name = "s", .x = {0, 1}, .y = {1, 2}}}, .categories = {"alone", "distilled"}});
   CHECK(count(named, ">alone<") == 1);
   CHECK(named.find("cx=\"235.00\"") != std::string::npos);  // a quarter of the way: 80 + 620 / 4
 }
 
 TEST_CASE("charts that cannot be drawn") {
   const auto draw = [](std::vector<double> x, std::vector<double> y, std::vector<double> d = {}) {
-    return to_svg({.title = "t", .x_label = "", .y_label = "", .series = {{.name = "s", .x = x, .y = y, .deviation = d}}});
+    return to_svg({.title = "t", .series = {{.name = "s", .x = x, .y = y, .deviation = d}}});
   };
   CHECK_THROWS_AS(draw({}, {}), value_error);
   CHECK_THROWS_AS(draw({1}, {}), shape_error);
@@ -64,7 +64,7 @@ TEST_CASE("charts that cannot be drawn") {
   CHECK_THROWS_AS(draw({1}, {std::numeric_limits<double>::quiet_NaN()}), value_error);
   CHECK_THROWS_AS(draw({1}, {1}, {std::numeric_limits<double>::infinity()}), value_error);
   const test::ScratchFolder folder;
-  const Chart good{.title = "t", .x_label = "", .y_label = "", .series = {{.name = "s", .x = {1}, .y = {1}}}};
+  const Chart good{.title = "t", .series = {{.name = "s", .x = {1}, .y = {1}}}};
   io::save_svg(folder.file("plot.svg"), good);
   CHECK(std::filesystem::file_size(folder.file("plot.svg")) == to_svg(good).size());
   CHECK_THROWS_AS(io::save_svg(folder.file("no/such.svg"), good), data_error);

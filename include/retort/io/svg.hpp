@@ -15,16 +15,15 @@ namespace retort::io {
 
 /// Points (x_i, y_i), each with a bar of y_i +- deviation_i where `deviation` is not empty.
 struct Series {
-  std::string name;
-  std::vector<double> x, y;
-  std::vector<double> deviation{};
+  std::string name{};
+  std::vector<double> x{}, y{}, deviation{};
   bool line = true;  ///< joined by a line; without it, points alone
 };
 
 /// What to draw. With `categories` the x axis shows these names at 0, 1, 2, ...
 struct Chart {
-  std::string title, x_label, y_label;
-  std::vector<Series> series;
+  std::string title{}, x_label{}, y_label{};
+  std::vector<Series> series{};
   std::vector<std::string> categories{};
 };
 

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Everything that must pass: installs what is missing, builds, tests, checks that each header stands alone, and runs the
+# fast tests once more under the sanitizers. From any folder: sh tests/run.sh
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd "$root"
+. scripts/setup.sh
+
+step=setup
+trap '[ "$step" = finished ] || echo "tests/run.sh: FAILED in step: $step"' EXIT
+say() {
+  step=$1
+  echo "=== $step"
+}
+
+build_tool=tool:ninja:ninja-build
+command -v make > /dev/null && build_tool=
+# shellcheck disable=SC2086  # empty when make is there
+setup $build_tool tool:cmake:cmake header:doctest/doctest.h:doctest-dev header:nlohmann/json.hpp:nlohmann-json3-dev \
+  header:xtl/xtl_config.hpp:libxtensor-dev header:zlib.h:zlib1g-dev
+jobs=$(nproc 2> /dev/null || echo 2)
+
+# Large data sets: from RETORT_DATA_DIR, or from archives beside the repository. Tests skip those that are missing.
+if [ -z "${RETORT_DATA_DIR:-}" ] && ls ../shared/data/*.tar.xz > /dev/null 2>&1; then
+  say "unpack the data sets"
+  for archive in ../shared/data/*.tar.xz; do
+    [ -e "build/data/$(basename "$archive" .tar.xz)" ] || { mkdir -p build/data && tar -xJf "$archive" -C build/data; }
+  done
+  RETORT_DATA_DIR=$root/build/data
+fi
+export RETORT_DATA_DIR="${RETORT_DATA_DIR:-}"
+
+# build PRESET: configures and builds into build/PRESET.
+build() {
+  set -- "$1" "-DCMAKE_CXX_COMPILER=$CXX" "-DRETORT_DATA_DIR=$RETORT_DATA_DIR"
+  command -v ccache > /dev/null && set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+  [ ! -e "build/$1/CMakeCache.txt" ] && command -v ninja > /dev/null && set -- "$@" -G Ninja
+  cmake --preset "$@"
+  cmake --build "build/$1" -j "$jobs"
+}
+
+# run_tests PRESET: runs them; sets `summary`.
+run_tests() {
+  log=build/$1/ctest.log status=0
+  ctest --preset "$1" -j "$jobs" > "$log" 2>&1 || status=$?
+  cat "$log"
+  cases=$(sed -n 's/^.*\[doctest\] test cases: *[0-9]* | *\([0-9]*\) passed.*/\1/p' "build/$1/Testing/Temporary/LastTest.log" |
+    awk '{ n += $1 } END { print n + 0 }')
+  passed=$(grep -c ' Passed ' "$log" || :)
+  skipped=$(grep -c '\*\*\*Skipped ' "$log" || :)
+  summary="$passed passed ($cases test cases), $skipped skipped"
+  return "$status"
+}
+
+say "build (release)"
+build release
+say "test (release)"
+run_tests release
+release_summary=$summary
+
+say "each header by itself"
+cmake --build build/release -j "$jobs" --target all_verify_interface_header_sets
+headers=$(find include -name '*.hpp' | wc -l | tr -d ' ')
+
+say "build (asan-ubsan)"
+build asan-ubsan
+say "test (asan-ubsan)"
+run_tests asan-ubsan
+
+step=finished
+echo "tests/run.sh: release: $release_summary; sanitizers: $summary; $headers headers stand alone; 0 failed"
