@@ -211,9 +211,9 @@ inline void check_temperature(double t, const char* whose, index_t at) {
                        "; expected a finite number above 0");
 }
 
-/// All checks that can be made before anything is written.
+/// All checks that can be made before anything is written. Cold: compiled for size, which is most of its cost.
 template <class T>
-void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count) {
+[[gnu::cold]] void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count) {
   const Shape<2> shape = in.student.shape;
   const index_t rows = shape[0], classes = shape[1];
   require<shape_error>(!in.student.empty(), "row loss: expected student logits of at least one row and one class, got shape ", shape);
@@ -299,7 +299,7 @@ class Evaluation {
   }
 
   /// Throws the error of row r, whose loss is not finite; names the loss that made it so.
-  [[noreturn]] void report(index_t r, Arena<Cpu>& arena) const {
+  [[noreturn, gnu::cold]] void report(index_t r, Arena<Cpu>& arena) const {
     const ArenaScope scope(arena);
     Work w = workspace(arena);
     row(r, w, {});

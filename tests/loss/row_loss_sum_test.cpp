@@ -1,0 +1,126 @@
+#include <doctest/doctest.h>
+
+#include "row_loss_fixture.hpp"
+
+using namespace retort;
+using namespace retort::test;
+using namespace retort::loss;
+
+static_assert(RowLoss<SoftTargets> && RowLoss<CrossEntropy<TokenMean>> && RowLoss<LogitMse<ElementMean>>);
+static_assert(RowLoss<JensenShannon<BatchMean, TSquared>> && RowLoss<ReverseKl<BatchMean, TSquared>>);
+static_assert(RowLoss<HintonLoss> && RowLoss<LogitMatching> && RowLoss<Masked<HintonLoss>>);
+static_assert(RowLoss<Sum<HintonLoss, Scaled<LogitMatching>>>);
+static_assert(!RowLoss<int> && !RowLoss<Sum<>>);
+
+namespace {
+
+/// A sum's value and gradients are the sums of its parts'.
+template <class... Losses>
+void check_sum(const char* name, Problem<double> p, const Losses&... losses) {
+  CAPTURE(name);
+  const double value = p.evaluate(Sum{losses...}, true);
+  const std::vector<double> g = p.d_student, gt = p.d_teacher, per_row = p.per_row, by_t = p.d_temperature;
+  double expected = 0;
+  std::vector<double> eg(g.size()), egt(g.size()), eper(per_row.size()), eby(per_row.size());
+  const auto add = [&](const auto& loss) {
+    expected += p.evaluate(loss, true);
+    for (std::size_t i = 0; i < g.size(); ++i) eg[i] += p.d_student[i], egt[i] += p.d_teacher[i];
+    for (std::size_t i = 0; i < eper.size(); ++i) eper[i] += p.per_row[i], eby[i] += p.d_temperature[i];
+  };
+  (add(losses), ...);
+  CHECK(value == doctest::Approx(expected).epsilon(1e-12));
+  CHECK(max_difference(g, eg) < 1e-13);
+  CHECK(max_difference(gt, egt) < 1e-13);
+  CHECK(max_difference(per_row, eper) < 1e-12);
+  CHECK(max_difference(by_t, eby) < 1e-12);
+}
+
+}  // namespace
+
+TEST_CASE("a sum is the sum of its parts, whatever temperatures, weights and masks they have") {
+  Problem<double> p(5, 21, 9);
+  p.weight = {1, -2, 0.5, 0, 3};
+  p.labels[3] = ignored_label;
+  const SoftTargets kd{.temperature = 4};
+  const Masked<CrossEntropy<BatchMean>> ce{};
+  const CrossEntropy<TokenMean> token{.weight = 2};
+  const ReverseKl<TokenMean, TSquared> rkl{.temperature = 4};
+  const JensenShannon<BatchMean, NoTSquared> jsd{.temperature = 1, .beta = 0.2};
+  check_sum("one temperature", p, kd, ce, rkl);
+  check_sum("temperature one beside others", p, kd, ce, jsd, rkl);
+  check_sum("three temperatures", p, kd, ReverseKl<BatchMean, NoTSquared>{.temperature = 2}, jsd, token, LogitMse<ElementMean>{});
+  check_sum("nested", p, Scaled{Sum{kd, rkl}, -0.5}, Masked{Sum{jsd, LogitMse<BatchMean>{}}}, token);
+  p.temperature = {1, 2, 3, 4, 0.5};
+  check_sum("per-row temperatures", p, kd, jsd, token, rkl);
+}
+
+TEST_CASE("Hinton's loss by nested designated initialisers; defaults are the CIFAR recipe") {
+  Problem<double> p(4, 10);
+  const HintonLoss loss{.soft = {.temperature = 2.f, .weight = 0.75f}, .hard = {.weight = 0.25f}};
+  CHECK(p.value(loss) == doctest::Approx(p.value(SoftTargets{.temperature = 2, .weight = 0.75}) +
+                                         p.value(CrossEntropy<BatchMean>{.weight = 0.25})));
+  CHECK(p.value(HintonLoss{}) == doctest::Approx(0.9 * p.value(SoftTargets{.temperature = 4}) + 0.1 * p.value(CrossEntropy<BatchMean>{})));
+}
+
+TEST_CASE("a loss of one's own over plain floats, alone and in a sum, in float and in double") {
+  for (index_t classes : {1, 5, 16, 37}) {
+    Problem<float> p(6, classes);
+    const double own = p.evaluate(LogitMatching{.weight = 2.f});
+    const std::vector<float> g = p.d_student;
+    const double reference = p.evaluate(LogitMse<BatchMean>{});
+    CHECK(own == doctest::Approx(reference).epsilon(value_tolerance<float>));
+    CHECK(max_difference(g, p.d_student) < gradient_tolerance<float>);
+  }
+  Problem<double> d(6, 37);
+  CHECK(d.value(Sum{LogitMatching{.weight = 2.f}, SoftTargets{}}) ==
+        doctest::Approx(d.value(LogitMse<BatchMean>{}) + d.value(SoftTargets{})).epsilon(value_tolerance<float>));
+}
+
+TEST_CASE("rows with an ignored label: TokenMean counts the others, an all-ignored batch is 0") {
+  Problem<double> p(4, 9), kept(2, 9);
+  p.labels = {1, ignored_label, 3, ignored_label};
+  for (std::size_t r = 0; r < 2; ++r) {
+    kept.labels[r] = p.labels[2 * r];
+    for (std::size_t c = 0; c < 9; ++c)
+      kept.student[9 * r + c] = p.student[18 * r + c], kept.teacher[9 * r + c] = p.teacher[18 * r + c];
+  }
+  const Sum loss{CrossEntropy<TokenMean>{}, ForwardKl<TokenMean, NoTSquared>{.temperature = 2}};
+  CHECK(p.evaluate(loss, true) == doctest::Approx(kept.evaluate(loss, true)));
+  for (std::size_t c = 0; c < 9; ++c) {
+    CHECK(p.d_student[18 + c] == doctest::Approx(kept.d_student[9 + c]));
+    CHECK(p.d_student[9 + c] == 0);
+    CHECK(p.d_teacher[27 + c] == 0);
+  }
+  CHECK(p.per_row[1] == 0);
+  CHECK(p.d_temperature[1] == 0);
+  p.labels.assign(4, ignored_label);
+  CHECK(p.evaluate(loss, true) == 0);
+  CHECK(max_abs(p.d_student) == 0);
+  CHECK(max_abs(p.d_teacher) == 0);
+}
+
+TEST_CASE("Masked: the batch's mask decides, labels of masked rows may be anything, N stays the divisor") {
+  Problem<double> p(4, 9);
+  p.mask = {1, 0, 1, 0};
+  p.labels[1] = 999;
+  const Masked<CrossEntropy<BatchMean>> loss{};
+  const double value = p.evaluate(loss);
+  CHECK(std::abs(p.d_student[9]) == 0);
+  p.mask.clear();
+  p.labels[1] = p.labels[3] = ignored_label;
+  CHECK(p.value(loss) == doctest::Approx(value));
+  Problem<double> q = p;
+  q.labels[1] = q.labels[3] = 0;
+  q.evaluate(CrossEntropy<BatchMean>{}, true);
+  CHECK(value == doctest::Approx((q.per_row[0] + q.per_row[2]) / 4));
+}
+
+TEST_CASE("reductions: ElementMean is BatchMean over the classes; weights multiply rows; per_row is neither") {
+  Problem<double> p(4, 10);
+  CHECK(p.value(ForwardKl<ElementMean, TSquared>{}) == doctest::Approx(p.value(SoftTargets{}) / 10));
+  p.weight = {2, -1, 0, 0.5};
+  const double value = p.evaluate(SoftTargets{.weight = 3}, true);
+  double expected = 0;
+  for (std::size_t r = 0; r < 4; ++r) expected += p.weight[r] * p.per_row[r] / 4;
+  CHECK(value == doctest::Approx(expected));
+}
