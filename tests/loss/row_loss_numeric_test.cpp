@@ -25,13 +25,17 @@ TEST_CASE("merging accumulators of a split row gives the row's value") {
     const auto i = static_cast<std::size_t>(c);
     return BasicCell<double>{p.student[i], p.teacher[i], std::int32_t(c), false, soft[0][i], soft[1][i], {}, {}, nullptr, row};
   };
+  const auto add = [&](const auto& loss, auto a, auto c) {
+    if constexpr (requires { loss.keep(c); }) c.kept = loss.keep(c);
+    return loss.add(a, c);
+  };
   Rng rng(11);
   const auto split = [&](const auto& loss) {
     auto total = loss.template identity<double>();
     for (index_t c = 0; c < classes;) {
       auto part = loss.template identity<double>();
       const index_t end = std::min<index_t>(classes, c + rng.next_u32() % 9);
-      for (; c < end; ++c) part = loss.add(part, cell(c));
+      for (; c < end; ++c) part = add(loss, part, cell(c));
       total = rng.next_u32() % 2 ? loss.merge(total, part) : loss.merge(part, total);
     }
     return total;

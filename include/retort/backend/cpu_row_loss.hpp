@@ -328,6 +328,8 @@ class Evaluation {
   static constexpr bool may_skip = (int(TermState<Terms, T>::tempered) + ...) > 1 || (Terms::masked || ...) ||
                                    (Terms::reduction::skips_ignored_rows || ...);
 
+  template <int I>
+  static constexpr bool keeps = detail::Keeping<typename TermAt<I>::loss_type>;
   /// Rows beyond this many classes leave no room for the next row in cache.
   static constexpr index_t fetch_limit = 1 << 16;
 
@@ -344,6 +346,7 @@ class Evaluation {
     const T *z = nullptr, *t = nullptr;
     index_t classes = 0;
     T* buffer[2] = {};  ///< for the exponentials of `own`
+    T* kept[term_count] = {};  ///< what each loss's keep() gave
     Ahead<T> ahead{};
 
     template <int I>
@@ -393,6 +396,9 @@ class Evaluation {
       if (bits & teacher) to[1] = arena.allocate<T>(width);
     };
     allocate(w.buffer, own_bits);
+    each([&](auto i) {
+      if (keeps<i>) w.kept[i] = arena.allocate<T>(width);
+    });
     allocate(w.one.e, one_bits != 0 ? own_bits | one_bits : 0);
     return w;
   }
@@ -593,7 +599,8 @@ class Evaluation {
             side(std::bool_constant<needs.student_softmax_at_one>{}, w.one, 0, z),
             side(std::bool_constant<needs.teacher_softmax_at_one>{}, w.one, 1, t),
             row.extra,
-            row};
+            row,
+            V(S(0))};
   }
 
   /// Phase 3: accumulators of the losses over the cells, all in one sweep. `Every`: all losses take part; otherwise
@@ -616,9 +623,14 @@ class Evaluation {
           if (!Every && !s.active) return;
           const auto& f = w.template loss<i>();
           auto& sum = std::get<i>(sums);
-          if constexpr (StateAt<i>::generic)
-            sum = keep<PackAcc<TermAt<i>>>(part, f.add(sum, cell<P, i>(w, s.row, at, part)), sum);
-          else
+          if constexpr (StateAt<i>::generic) {
+            auto c = cell<P, i>(w, s.row, at, part);
+            if constexpr (keeps<i>) {
+              c.kept = f.keep(c);
+              c.kept.store(w.kept[i] + at);
+            }
+            sum = valid_lanes<PackAcc<TermAt<i>>>(part, f.add(sum, c), sum);
+          } else
             for (int l = 0; l < part.count; ++l) sum.lane[l] = f.add(sum.lane[l], cell<float, i>(w, s.row, at + l, part));
         }
       });
@@ -647,7 +659,7 @@ class Evaluation {
   using PackAcc = decltype(pack_acc<Term>());
   /// Accumulators of packs are made of packs alone, so their lanes can be taken apart without knowing their members.
   template <class Acc, class Span>
-  static RETORT_INLINE Acc keep(Span span, const Acc& next, const Acc& before) {
+  static RETORT_INLINE Acc valid_lanes(Span span, const Acc& next, const Acc& before) {
     if constexpr (std::is_same_v<Span, Whole<T>>) return next;
     constexpr int members = sizeof(Acc) / sizeof(P);
     P a[members], b[members];
@@ -724,7 +736,9 @@ class Evaluation {
       for (int l = 0; l < span.count; ++l) out[l] = static_cast<T>(call(cell<float, I>(w, s.row, at + l, span)));
       return P::load(out);
     } else {
-      return call(cell<P, I>(w, s.row, at, span));
+      auto c = cell<P, I>(w, s.row, at, span);
+      if constexpr (keeps<I>) c.kept = P::load(w.kept[I] + at);
+      return call(c);
     }
   }
 

@@ -20,6 +20,8 @@
 //   temperature                             a member: c.student and c.teacher are softmaxes at it; else at one
 //   teacher_temperature                     a member: the teacher's softmax is at this one instead
 //   value(acc, row)                         instead of value(acc): the row's statistics, see Row
+//   keep(cell)                              a value per class that add and grad both use and that is dear: found in
+//                                           c.kept, computed once (losses over a value type only)
 //   teacher_grad(acc, cell)                 derivative by the teacher's logit; same form as grad
 //   extra_grad(k, acc, row)                 derivative by extra number k of the row
 //   static constexpr int temperature_power  the loss carries the factor temperature^power explicitly
@@ -131,6 +133,7 @@ struct BasicCell {
   SoftmaxCell<V> student, teacher, student_at_one, teacher_at_one;
   const scalar* extra;  ///< per-row extras, the same for all classes
   const Row<scalar>& row;
+  V kept{};  ///< what the loss's keep() gave for this class
 };
 using Cell = BasicCell<float>;
 
@@ -191,6 +194,9 @@ template <class L>
 concept Tempered = requires(const L& loss) { loss.temperature; };
 template <class L>
 concept TeacherTempered = requires(const L& loss) { loss.teacher_temperature; };
+
+template <class L>
+concept Keeping = GenericAcc<L> && requires(const L& loss, const Cell& c) { loss.keep(c); };
 
 template <class L>
 constexpr int temperature_power_of() {

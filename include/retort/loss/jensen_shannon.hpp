@@ -20,6 +20,13 @@ struct JensenShannon {
   static constexpr int temperature_power = TemperatureFactor::power;
   static constexpr const char* name = "JensenShannon";
 
+  /// log M. Where both probabilities underflow, the clamp keeps it finite; its factor p or q is then as good as 0.
+  template <class V>
+  RETORT_HD V keep(const BasicCell<V>& c) const {
+    using namespace math;
+    using T = typename BasicCell<V>::scalar;
+    return log(max(V(T(1e-37)), V(T(beta)) * c.teacher.p + V(T(1 - beta)) * c.student.p));
+  }
   /// KL(q || M) and KL(p || M).
   template <class V>
   struct Acc {
@@ -31,8 +38,7 @@ struct JensenShannon {
   }
   template <class V>
   RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    const V log_m = log_mixture(c);
-    return {a.student + c.student.p * (c.student.log_p - log_m), a.teacher + c.teacher.p * (c.teacher.log_p - log_m)};
+    return {a.student + c.student.p * (c.student.log_p - c.kept), a.teacher + c.teacher.p * (c.teacher.log_p - c.kept)};
   }
   template <class V>
   RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
@@ -44,21 +50,14 @@ struct JensenShannon {
   }
   template <class V, class T>
   RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(1 - beta) * scale(c.row) / c.row.temperature) * c.student.p * (c.student.log_p - log_mixture(c) - V(a.student));
+    return V(T(1 - beta) * scale(c.row) / c.row.temperature) * c.student.p * (c.student.log_p - c.kept - V(a.student));
   }
   template <class V, class T>
   RETORT_HD V teacher_grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(beta) * scale(c.row) / c.row.temperature) * c.teacher.p * (c.teacher.log_p - log_mixture(c) - V(a.teacher));
+    return V(T(beta) * scale(c.row) / c.row.temperature) * c.teacher.p * (c.teacher.log_p - c.kept - V(a.teacher));
   }
 
  private:
-  /// Where both probabilities underflow, the clamp keeps the logarithm finite; its factor p or q is then as good as 0.
-  template <class V>
-  RETORT_HD V log_mixture(const BasicCell<V>& c) const {
-    using namespace math;
-    using T = typename BasicCell<V>::scalar;
-    return log(max(V(T(1e-37)), V(T(beta)) * c.teacher.p + V(T(1 - beta)) * c.student.p));
-  }
   template <class T>
   RETORT_HD T scale(const Row<T>& row) const {
     return T(weight) * detail::temperature_factor<TemperatureFactor>(row.temperature);
