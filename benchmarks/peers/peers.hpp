@@ -1,0 +1,60 @@
+#pragma once
+// Fair timing of the same work by several candidates in one process: warm up, calibrate the repetitions of each to a
+// slice of about 15 ms, then rounds in rotating order, and the minimum of each candidate. Thread processor time.
+
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <machine.hpp>
+#include <string>
+#include <vector>
+
+namespace peers {
+
+/// One way of doing the work of a row.
+struct Candidate {
+  std::string name;
+  std::function<void()> run;
+  double seconds = 0;  ///< best per call, filled in by `race`
+};
+
+inline void race(std::vector<Candidate>& candidates, int rounds = 13) {
+  constexpr double slice = 0.015;
+  std::vector<int> repetitions;
+  for (Candidate& c : candidates) {
+    for (int i = 0; i < 3; ++i) c.run();
+    const double start = bench::thread_seconds();
+    c.run();
+    repetitions.push_back(std::max(1, static_cast<int>(slice / (bench::thread_seconds() - start))));
+    c.seconds = 1e30;
+  }
+  for (int round = 0; round < rounds; ++round)
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      const std::size_t at = (i + static_cast<std::size_t>(round)) % candidates.size();
+      const double start = bench::thread_seconds();
+      for (int r = 0; r < repetitions[at]; ++r) candidates[at].run();
+      candidates[at].seconds =
+          std::min(candidates[at].seconds, (bench::thread_seconds() - start) / repetitions[at]);
+    }
+}
+
+/// Races the candidates, Retort first, and prints a table row: each time, and Retort's ratio to the best of the others.
+inline void row(const std::string& title, std::vector<Candidate> candidates, double flops = 0) {
+  race(candidates);
+  double peer = 1e30;
+  std::printf("| %s ", title.c_str());
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    std::printf("| %.3f ", candidates[i].seconds * 1e3);
+    if (i > 0) peer = std::min(peer, candidates[i].seconds);
+  }
+  std::printf("| **%.2f** |", peer / candidates[0].seconds);
+  if (flops > 0) std::printf(" %.0f |", flops / candidates[0].seconds * 1e-9);
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+// The groups, each in a file of its own: prints a heading and a table.
+void conv();
+void norm();
+
+}  // namespace peers
