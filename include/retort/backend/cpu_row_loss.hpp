@@ -5,13 +5,10 @@
 // temperature go into another round of phases 2 to 4 over the same row, adding to the gradient.
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
-#include <limits>
-#include <retort/backend/cpu_common.hpp>
-#include <retort/backend/row_batch.hpp>
-#include <retort/backend/simd_math.hpp>
+#include <retort/backend/cpu_row_check.hpp>
+#include <retort/backend/cpu_row_phases.hpp>
 #include <retort/loss/combine.hpp>
+#include <string>
 #include <tuple>
 
 namespace retort {
@@ -24,21 +21,11 @@ struct ValueTraits<simd::Pack<T, N>> {
   using index = simd::Pack<typename simd::detail::Ieee<T>::bits, N>;
 };
 
-/// Unlike std::isfinite this survives -ffast-math.
-inline bool is_finite(double x) { return (std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ff) != 0x7ff; }
-
 }  // namespace detail
 
 namespace cpu {
 inline namespace RETORT_ISA {
 namespace rows {
-
-// A phase of the engine: everything inlined into it, lambdas included, and not inlined itself, which would undo that.
-#define RETORT_PHASE __attribute__((flatten, noinline))
-
-/// What a pass over exponentials computes, as bits: a softmax of either side, the sums behind Row::forward_kl,
-/// Row::reverse_kl and SoftmaxRow::mean_log_p.
-inline constexpr unsigned student = 1, teacher = 2, forward = 4, reverse = 8, mean = 16;
 
 /// The passes that a loss needs: [0] at its own temperature, [1] at one.
 template <class Term, int At>
@@ -54,119 +41,6 @@ constexpr unsigned pass_bits() {
     return At == 0 ? mine : extra;
   else
     return At == 0 ? 0 : mine | extra;
-}
-
-/// A whole vector of a row, or the rest of a row that does not fill one. As the argument of a lambda it says at compile
-/// time which of the two it is; loads beyond the row give `fill`.
-template <class T>
-struct Whole {
-  using P = simd::Native<T>;
-  static constexpr int count = P::lanes;
-  static RETORT_INLINE P load(const T* p, T = 0) { return P::load(p); }
-  static RETORT_INLINE void store(T* p, P v) { v.store(p); }
-  static RETORT_INLINE P keep(P v, P) { return v; }
-};
-template <class T>
-struct Rest {
-  using P = simd::Native<T>;
-  int count;
-  RETORT_INLINE P load(const T* p, T fill = 0) const { return P::load_partial(p, count, fill); }
-  RETORT_INLINE void store(T* p, P v) const { v.store_partial(p, count); }
-  RETORT_INLINE auto mask() const {
-    using Lane = simd::Pack<typename simd::detail::Ieee<T>::bits, P::lanes>;
-    return Lane::iota() < Lane(count);
-  }
-  /// v in the lanes that exist, `other` beyond.
-  RETORT_INLINE P keep(P v, P other) const { return select(mask(), v, other); }
-};
-
-/// f(offset, Whole or Rest) over a row.
-template <class T, class F>
-RETORT_INLINE void sweep(index_t width, F&& f) {
-  constexpr int lanes = simd::native_lanes<T>;
-  index_t i = 0;
-  for (; i + lanes <= width; i += lanes) f(i, Whole<T>{});
-  if (i < width) f(i, Rest<T>{static_cast<int>(width - i)});
-}
-
-template <class T>
-inline T maximum(const T* p, index_t width) {
-  using P = simd::Native<T>;
-  constexpr int lanes = P::lanes;
-  constexpr T lowest = std::numeric_limits<T>::lowest();
-  P a(lowest), b(lowest), c(lowest), d(lowest);  // four chains: one maximum waits for the one before it
-  index_t i = 0;
-  for (; i + 4 * lanes <= width; i += 4 * lanes) {
-    a = max(a, P::load(p + i));
-    b = max(b, P::load(p + i + lanes));
-    c = max(c, P::load(p + i + 2 * lanes));
-    d = max(d, P::load(p + i + 3 * lanes));
-  }
-  for (; i + lanes <= width; i += lanes) a = max(a, P::load(p + i));
-  if (i < width) b = max(b, P::load_partial(p + i, static_cast<int>(width - i), lowest));
-  return max(max(a, b), max(c, d)).maximum();
-}
-
-/// The softmaxes of a row at one temperature, [0] the student's, [1] the teacher's. Exponents are to base two:
-/// y = z * scale - shift, e = 2^y, p = e * inverse, log p = y * ln 2 - log_sum.
-template <class T>
-struct Softmaxes {
-  T* e[2] = {};
-  T scale[2] = {}, shift[2] = {}, inverse[2] = {}, log_sum[2] = {};
-  T forward_kl{}, reverse_kl{}, mean_log_p{};
-};
-
-/// What to bring into cache while a row is computed on: the next row, and where this row's gradient will go.
-template <class T>
-struct Ahead {
-  const T *student, *teacher, *gradient;
-  RETORT_INLINE void fetch(index_t i) const {
-    __builtin_prefetch(student + i);
-    __builtin_prefetch(teacher + i);
-    __builtin_prefetch(gradient + i, 1);
-  }
-};
-
-inline constexpr double ln2 = 0.69314718055994530942, log2_e = 1.44269504088896340736;
-
-/// Phase 2: exponentials and sums in one pass over both rows.
-template <unsigned Bits, class T>
-RETORT_PHASE void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width, Ahead<T> ahead) {
-  using P = simd::Native<T>;
-  constexpr bool has_student = Bits & student, has_teacher = Bits & teacher;
-  const P scale_s(s.scale[0]), shift_s(s.shift[0]), scale_t(s.scale[1]), shift_t(s.shift[1]);
-  T *const out_s = s.e[0], *const out_t = s.e[1];
-  P sum_s(T(0)), sum_t(T(0)), gap_f(T(0)), gap_r(T(0)), sum_y(T(0));
-  const P zero(T(0));
-  sweep<T>(width, [&](index_t i, auto part) __attribute__((always_inline)) {
-    P ys, yt, es, et;
-    ahead.fetch(i);
-    if constexpr (has_student) {
-      ys = fma(part.load(z + i), scale_s, -shift_s);
-      es = exp2_nonpositive(ys);
-      es.store(out_s + i);
-      sum_s += part.keep(es, zero);
-      if constexpr (Bits & mean) sum_y += part.keep(ys, zero);
-    }
-    if constexpr (has_teacher) {
-      yt = fma(part.load(t + i), scale_t, -shift_t);
-      et = exp2_nonpositive(yt);
-      et.store(out_t + i);
-      sum_t += part.keep(et, zero);
-    }
-    if constexpr (Bits & forward) gap_f = part.keep(fma(et, yt - ys, gap_f), gap_f);
-    if constexpr (Bits & reverse) gap_r = part.keep(fma(es, ys - yt, gap_r), gap_r);
-  });
-  using Pair = simd::Pack<T, 2>;
-  T sums[2] = {T(1), T(1)};
-  if constexpr (has_student) sums[0] = sum_s.sum();
-  if constexpr (has_teacher) sums[1] = sum_t.sum();
-  (Pair(T(1)) / Pair::load(sums)).store(s.inverse);
-  log(Pair::load(sums)).store(s.log_sum);
-  const T log_ratio = s.log_sum[0] - s.log_sum[1];
-  if constexpr (Bits & forward) s.forward_kl = T(ln2) * gap_f.sum() * s.inverse[1] + log_ratio;
-  if constexpr (Bits & reverse) s.reverse_kl = T(ln2) * gap_r.sum() * s.inverse[0] - log_ratio;
-  if constexpr (Bits & mean) s.mean_log_p = T(ln2) * sum_y.sum() / T(width) - s.log_sum[0];
 }
 
 /// What the engine keeps of one loss while it works on a row.
@@ -196,79 +70,6 @@ struct TermState {
   Acc acc{};
   Scalar extra[Term::needs.extras > 0 ? Term::needs.extras : 1] = {};
 };
-
-/// What the checks have to know of a loss, without its type: they are compiled once for all losses.
-struct TermInfo {
-  const char* name;
-  RowNeeds needs;
-  bool masked, skips_ignored_rows, softmax, teacher_grad;
-  bool tempered = false, teacher_tempered = false;
-  double temperature = 1, teacher_temperature = 1;
-};
-
-inline void check_temperature(double t, const char* whose, index_t at) {
-  require<value_error>(t > 0 && detail::is_finite(t), "row loss: ", whose, at, " has temperature ", t,
-                       "; expected a finite number above 0");
-}
-
-/// All checks that can be made before anything is written. Cold: compiled for size, which is most of its cost.
-template <class T>
-[[gnu::cold]] void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count) {
-  const Shape<2> shape = in.student.shape;
-  const index_t rows = shape[0], classes = shape[1];
-  require<shape_error>(!in.student.empty(), "row loss: expected student logits of at least one row and one class, got shape ", shape);
-  RowNeeds needs;
-  bool softmax = false, masked = false;
-  bool may_ignore = true, may_mask = true;  // a row without a valid label, when all losses that look at labels leave it out
-  for (const TermInfo* t = terms; t != terms + count; ++t) {
-    needs.teacher |= t->needs.teacher;
-    needs.labels |= t->needs.labels;
-    needs.extras = std::max(needs.extras, t->needs.extras);
-    softmax |= t->softmax;
-    masked |= t->masked;
-    may_ignore &= !t->needs.labels || t->masked || t->skips_ignored_rows;
-    may_mask &= !t->needs.labels || t->masked;
-    if (t->tempered) check_temperature(t->temperature, "term ", t - terms);
-    if (t->teacher_tempered) check_temperature(t->teacher_temperature, "the teacher in term ", t - terms);
-    const bool both_sides = t->teacher_grad || !t->needs.teacher;
-    require<value_error>((out.teacher.empty() || both_sides) &&
-                             (out.temperature.empty() || !t->tempered || (both_sides && !t->teacher_tempered)),
-                         "row loss: term ", t - terms, " (", t->name,
-                         ") has no teacher_grad, or has a teacher_temperature: it gives no such gradient");
-  }
-  require<shape_error>(!needs.teacher || in.teacher.shape == shape, "row loss: student logits have shape ", shape,
-                       ", teacher logits have shape ", in.teacher.shape);
-  require<value_error>(!softmax || classes > 1, "row loss: a softmax over one class is constant; expected 2 classes or more");
-  require<shape_error>(!needs.labels || !in.labels.empty(), "row loss: this loss needs labels, and the batch has none");
-  require<shape_error>(!masked || !in.mask.empty() || !in.labels.empty(),
-                       "row loss: a Masked loss needs the batch's mask or labels, and the batch has neither");
-  const auto check_length = [rows](const char* what, bool given, index_t length) {
-    require<shape_error>(!given || length == rows, "row loss: expected ", rows, " ", what, ", got ", length);
-  };
-  check_length("labels", in.labels.data, in.labels.size());
-  check_length("mask bytes", in.mask.data, in.mask.size());
-  check_length("weights", in.weight.data, in.weight.size());
-  check_length("temperatures", in.temperature.data, in.temperature.size());
-  check_length("temperature gradients", out.temperature.data, out.temperature.size());
-  check_length("per-row losses", out.per_row.data, out.per_row.size());
-  require<shape_error>(needs.extras == 0 || (in.extras.shape[0] == rows && in.extras.shape[1] >= needs.extras),
-                       "row loss: this loss needs extras of ", rows, " rows and ", needs.extras, " columns, got shape ", in.extras.shape);
-  const auto check_like = [](const char* what, const View<T, 2>& view, Shape<2> expected) {
-    if (view.data != nullptr) check_shape(what, view.shape, expected);
-  };
-  check_like("row loss: student gradient", out.student, shape);
-  check_like("row loss: teacher gradient", out.teacher, shape);
-  check_like("row loss: extras gradient", out.extras, in.extras.shape);
-  if (needs.labels)
-    for (index_t r = 0; r < rows; ++r) {
-      const std::int32_t y = in.labels.data[r];
-      if (y >= 0 && y < classes) continue;
-      const bool ignored = (may_ignore && y == ignored_label) || (may_mask && !in.mask.empty() && in.mask.data[r] == 0);
-      require<value_error>(ignored, "row loss: label ", y, " of row ", r, " is outside [0, ", classes, ")");
-    }
-  if (!in.temperature.empty())
-    for (index_t r = 0; r < rows; ++r) check_temperature(double(in.temperature.data[r]), "row ", r);
-}
 
 /// One evaluation of a sum of losses: arguments checked, then rows in any order on any thread.
 template <class T, class... Terms>
@@ -606,7 +407,7 @@ class Evaluation {
   /// Phase 3: accumulators of the losses over the cells, all in one sweep. `Every`: all losses take part; otherwise
   /// only those that are active.
   template <bool Every>
-  RETORT_PHASE static void accumulate(Work& work) {
+  __attribute__((flatten, noinline)) static void accumulate(Work& work) {
     const Work w = work;
     std::tuple<PackAcc<Terms>...> sums{};
     each([&](auto i) __attribute__((always_inline)) {
@@ -744,7 +545,7 @@ class Evaluation {
 
   /// Phase 4. `All`: to the teacher and to the temperature too. `Every` as in `accumulate`.
   template <bool All, bool Every>
-  RETORT_PHASE static void gradients(const Work& work, const RowOut& out, T temperature, bool add) {
+  __attribute__((flatten, noinline)) static void gradients(const Work& work, const RowOut& out, T temperature, bool add) {
     const Work w = work;
     T *const gs = out.student, *const gt = out.teacher;
     P by_temperature(T(0));
@@ -804,7 +605,6 @@ class Evaluation {
   double factor_[term_count], coefficient_[term_count];
 };
 
-#undef RETORT_PHASE
 }  // namespace rows
 
 struct RowLossKernels {

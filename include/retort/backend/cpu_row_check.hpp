@@ -1,0 +1,99 @@
+#pragma once
+// The checks of a row loss's arguments, compiled once for all losses.
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <retort/backend/cpu_common.hpp>
+#include <retort/backend/row_batch.hpp>
+#include <retort/functor/row_loss.hpp>
+
+namespace retort {
+namespace detail {
+
+/// Unlike std::isfinite this survives -ffast-math.
+inline bool is_finite(double x) { return (std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ff) != 0x7ff; }
+
+}  // namespace detail
+
+namespace cpu {
+inline namespace RETORT_ISA {
+namespace rows {
+
+/// What the checks have to know of a loss, without its type: they are compiled once for all losses.
+struct TermInfo {
+  const char* name;
+  RowNeeds needs;
+  bool masked, skips_ignored_rows, softmax, teacher_grad;
+  bool tempered = false, teacher_tempered = false;
+  double temperature = 1, teacher_temperature = 1;
+};
+
+inline void check_temperature(double t, const char* whose, index_t at) {
+  require<value_error>(t > 0 && detail::is_finite(t), "row loss: ", whose, at, " has temperature ", t,
+                       "; expected a finite number above 0");
+}
+
+/// All checks that can be made before anything is written. Cold: compiled for size, which is most of its cost.
+template <class T>
+[[gnu::cold]] void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count) {
+  const Shape<2> shape = in.student.shape;
+  const index_t rows = shape[0], classes = shape[1];
+  require<shape_error>(!in.student.empty(), "row loss: expected student logits of at least one row and one class, got shape ", shape);
+  RowNeeds needs;
+  bool softmax = false, masked = false;
+  bool may_ignore = true, may_mask = true;  // a row without a valid label, when all losses that look at labels leave it out
+  for (const TermInfo* t = terms; t != terms + count; ++t) {
+    needs.teacher |= t->needs.teacher;
+    needs.labels |= t->needs.labels;
+    needs.extras = std::max(needs.extras, t->needs.extras);
+    softmax |= t->softmax;
+    masked |= t->masked;
+    may_ignore &= !t->needs.labels || t->masked || t->skips_ignored_rows;
+    may_mask &= !t->needs.labels || t->masked;
+    if (t->tempered) check_temperature(t->temperature, "term ", t - terms);
+    if (t->teacher_tempered) check_temperature(t->teacher_temperature, "the teacher in term ", t - terms);
+    const bool both_sides = t->teacher_grad || !t->needs.teacher;
+    require<value_error>((out.teacher.empty() || both_sides) &&
+                             (out.temperature.empty() || !t->tempered || (both_sides && !t->teacher_tempered)),
+                         "row loss: term ", t - terms, " (", t->name,
+                         ") has no teacher_grad, or has a teacher_temperature: it gives no such gradient");
+  }
+  require<shape_error>(!needs.teacher || in.teacher.shape == shape, "row loss: student logits have shape ", shape,
+                       ", teacher logits have shape ", in.teacher.shape);
+  require<value_error>(!softmax || classes > 1, "row loss: a softmax over one class is constant; expected 2 classes or more");
+  require<shape_error>(!needs.labels || !in.labels.empty(), "row loss: this loss needs labels, and the batch has none");
+  require<shape_error>(!masked || !in.mask.empty() || !in.labels.empty(),
+                       "row loss: a Masked loss needs the batch's mask or labels, and the batch has neither");
+  const auto check_length = [rows](const char* what, bool given, index_t length) {
+    require<shape_error>(!given || length == rows, "row loss: expected ", rows, " ", what, ", got ", length);
+  };
+  check_length("labels", in.labels.data, in.labels.size());
+  check_length("mask bytes", in.mask.data, in.mask.size());
+  check_length("weights", in.weight.data, in.weight.size());
+  check_length("temperatures", in.temperature.data, in.temperature.size());
+  check_length("temperature gradients", out.temperature.data, out.temperature.size());
+  check_length("per-row losses", out.per_row.data, out.per_row.size());
+  require<shape_error>(needs.extras == 0 || (in.extras.shape[0] == rows && in.extras.shape[1] >= needs.extras),
+                       "row loss: this loss needs extras of ", rows, " rows and ", needs.extras, " columns, got shape ", in.extras.shape);
+  const auto check_like = [](const char* what, const View<T, 2>& view, Shape<2> expected) {
+    if (view.data != nullptr) check_shape(what, view.shape, expected);
+  };
+  check_like("row loss: student gradient", out.student, shape);
+  check_like("row loss: teacher gradient", out.teacher, shape);
+  check_like("row loss: extras gradient", out.extras, in.extras.shape);
+  if (needs.labels)
+    for (index_t r = 0; r < rows; ++r) {
+      const std::int32_t y = in.labels.data[r];
+      if (y >= 0 && y < classes) continue;
+      const bool ignored = (may_ignore && y == ignored_label) || (may_mask && !in.mask.empty() && in.mask.data[r] == 0);
+      require<value_error>(ignored, "row loss: label ", y, " of row ", r, " is outside [0, ", classes, ")");
+    }
+  if (!in.temperature.empty())
+    for (index_t r = 0; r < rows; ++r) check_temperature(double(in.temperature.data[r]), "row ", r);
+}
+
+}  // namespace rows
+}  // namespace RETORT_ISA
+}  // namespace cpu
+}  // namespace retort
