@@ -47,7 +47,8 @@ struct Convolution {
         pack_panel(panels + group * sweep.template panel_size<T>() + j * sweep.taps(),
                    w.data + group * sweep.columns + j, co, 1, sweep.taps(), std::min(sweep.columns - j, panel_width<T>));
     cpu.parallel(x.extent(0), 1, [&](index_t first, index_t last, int worker) {
-      for (index_t n = first; n < last; ++n) correlate(cpu.scratch(worker), sweep, x.row(n), panels, y.row(n), job);
+      for (index_t n = first; n < last; ++n)
+        correlate(cpu.scratch(worker), sweep, x.row(n), x.row(last), panels, y.row(n), job);
     });
   }
 
@@ -94,7 +95,7 @@ struct Convolution {
           }
         cpu.parallel(dx.extent(0), 1, [&](index_t first, index_t last, int worker) {
           for (index_t n = first; n < last; ++n)
-            correlate(cpu.scratch(worker), sweep, dy.row(n), panels,
+            correlate(cpu.scratch(worker), sweep, dy.row(n), dy.row(last), panels,
                       dx.row(n) + (phase_h * dx.extent(2) + phase_w) * ci, job);
         });
       }
@@ -200,13 +201,33 @@ struct Convolution {
     }
   }
 
+  /// Asks for [first, last) in `turns` equal parts while other work is under way: the next band then comes from the
+  /// second-level cache, and its copy does not wait for memory.
+  class Ahead {
+   public:
+    template <class T>
+    Ahead(const T* first, const T* last, index_t turns)
+        : at_(reinterpret_cast<const char*>(first)), end_(reinterpret_cast<const char*>(last)),
+          part_((end_ - at_) / std::max<index_t>(turns, 1) + 1) {}
+    RETORT_INLINE void turn() {
+      for (const char* stop = at_ + std::min<index_t>(part_, end_ - at_); at_ < stop; at_ += line) __builtin_prefetch(at_, 0, 2);
+    }
+
+   private:
+    static constexpr index_t line = 64;
+    const char *at_, *end_;
+    index_t part_;
+  };
+
   /// Rows of a band, out of `rows`: as many as keep `bytes` per row within `budget`, at least one.
   static index_t band_rows(index_t rows, index_t bytes, index_t budget) {
     return std::clamp<index_t>(budget / std::max<index_t>(bytes, 1), 1, rows);
   }
 
+  /// One image at `x` into one at `y`. `end`: where the memory of the images that follow x ends.
   template <class T>
-  static void correlate(Arena<Cpu>& scratch, const Sweep& s, const T* x, const T* panels, T* y, TileJob<T> job) {
+  static void correlate(Arena<Cpu>& scratch, const Sweep& s, const T* x, const T* end, const T* panels, T* y,
+                        TileJob<T> job) {
     constexpr index_t first_level_budget = 24 << 10;
     const index_t rows = band_rows(s.out_h, s.step * s.band_row() * static_cast<index_t>(sizeof(T)), first_level_budget);
     ArenaScope scope(scratch);
@@ -221,6 +242,9 @@ struct Convolution {
         const index_t h0 = std::clamp<index_t>(r0 * s.step - s.top, 0, s.height);
         const index_t h1 = std::clamp<index_t>((r1 - 1) * s.step - s.top + s.kernel_h, h0, s.height);
         pack_band(s, x + group * s.depth, h0, h1, band);
+        const T* const following = x + h1 * s.width * s.pixel;
+        Ahead ahead(following, following + std::min(end - following, rows * s.step * s.width * s.pixel),
+                    (r1 - r0) * ((s.columns + panel_width<T> - 1) / panel_width<T>));
         for (index_t j = 0; j < s.columns; j += panel_width<T>) {
           const index_t columns = std::min(s.columns - j, panel_width<T>), at = group * s.columns + j;
           const T* panel = panels + group * s.template panel_size<T>() + j * s.taps();
@@ -237,6 +261,7 @@ struct Convolution {
             const index_t tap1 = std::clamp<index_t>(s.height - top, tap0, s.kernel_h);
             job.runs = tap1 - tap0;
             const T* a = band + (top + tap0 - h0) * s.band_row();
+            ahead.turn();
             for (index_t t = 0; t < tiles; ++t) {
               const index_t c0 = s.out_w * t / tiles, c1 = s.out_w * (t + 1) / tiles;
               const auto run = shared ? &run_shared_tile<T> : &run_tile<Rows::strided, T>;
