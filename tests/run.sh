@@ -44,7 +44,7 @@ run_tests() {
   log=build/$1/ctest.log status=0
   ctest --preset "$1" -j "$jobs" > "$log" 2>&1 || status=$?
   cat "$log"
-  grep -h 'SKIPPED: ' "build/$1/Testing/Temporary/LastTest.log" | sort -u || :  # ctest itself does not say why
+  grep -h '^SKIPPED: ' "build/$1/Testing/Temporary/LastTest.log" | sort -u || :  # ctest itself does not say why
   cases=$(sed -n 's/^.*\[doctest\] test cases: *[0-9]* | *\([0-9]*\) passed.*/\1/p' "build/$1/Testing/Temporary/LastTest.log" |
     awk '{ n += $1 } END { print n + 0 }')
   passed=$(grep -c ' Passed ' "$log" || :)
