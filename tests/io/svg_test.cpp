@@ -44,9 +44,9 @@ TEST_CASE("a chart holds each point, bar, name and tick, at its place") {
   CHECK(svg.find("a &lt; b &amp; &quot;c&quot;") != std::string::npos);
   CHECK(count(svg, "<circle") == 3);
   CHECK(count(svg, "<polyline") == 1);
-  CHECK(svg.find("points=\"80.00,380.00 700.00,40.00 \"") != std::string::npos);   // (0, 0) and (10, 1)
-  CHECK(svg.find("cx=\"390.00\" cy=\"210.00\"") != std::string::npos);             // (5, 0.5)
-  CHECK(svg.find("y1=\"295.00\" x2=\"390.00\" y2=\"125.00\"") != std::string::npos);  // its bar, 0.25 to 0.75
+  CHECK(svg.find("points=\"80.00,380.00 700.00,58.00 \"") != std::string::npos);   // (0, 0) and (10, 1)
+  CHECK(svg.find("cx=\"390.00\" cy=\"219.00\"") != std::string::npos);             // (5, 0.5)
+  CHECK(svg.find("y1=\"299.50\" x2=\"390.00\" y2=\"138.50\"") != std::string::npos);  // its bar, 0.25 to 0.75
   for (const char* label : {">teacher<", ">student<", ">epoch<", ">accuracy<", ">0.2<", ">10<"}) CHECK(count(svg, label) == 1);
 
   const std::string named = to_svg({.series = {{.name = "s", .x = {0, 1}, .y = {1, 2}}}, .categories = {"alone", "distilled"}});

@@ -80,7 +80,10 @@ inline std::string to_svg(const Chart& chart) {
   const detail::Axis ax = categories > 0 ? detail::Axis{-0.5, categories - 0.5, 1} : detail::Axis::around(x_low, x_high);
   const detail::Axis ay = detail::Axis::around(y_low, y_high);
 
-  constexpr double left = 80, right = 700, top = 40, bottom = 380;
+  constexpr std::size_t legend_columns = 4;
+  const auto legend_rows = static_cast<double>((chart.series.size() + legend_columns - 1) / legend_columns);
+  constexpr double left = 80, right = 700, bottom = 380;
+  const double top = 40 + 18 * legend_rows;  // the legend stands above the plot, where no curve can cross it
   const auto px = [&](double v) { return left + ax.fraction(v) * (right - left); };
   const auto py = [&](double v) { return bottom - ay.fraction(v) * (bottom - top); };
   const auto line = [&](double x1, double y1, double x2, double y2, const std::string& style) {
@@ -120,8 +123,8 @@ inline std::string to_svg(const Chart& chart) {
       out += line(x, low, x, high, stroke) + line(x - 4, low, x + 4, low, stroke) + line(x - 4, high, x + 4, high, stroke);
     }
     if (s.line) out += "<polyline fill=\"none\" " + stroke + " points=\"" + points + "\"/>\n";
-    const double y = top + 16 + 18 * static_cast<double>(n);
-    out += line(right - 170, y - 4, right - 150, y - 4, stroke) + text(right - 144, y, s.name, "");
+    const double x = left + 155 * static_cast<double>(n % legend_columns), y = 48 + 18 * static_cast<double>(n / legend_columns);
+    out += line(x, y - 4, x + 20, y - 4, stroke) + text(x + 26, y, s.name, "");
   }
   return out + "</svg>\n";
 }
