@@ -31,7 +31,7 @@ TEST_CASE("cifar: planes become channels, files are joined in order") {
   for (int plane = 0; plane < 3; ++plane)
     for (int y : {0, 5, 31})
       for (int x : {0, 7, 31})
-        CHECK(set.inputs(2, y, x, plane) == static_cast<float>((y * 32 + x + 50 * plane) % 256) / 255.f);
+        CHECK(set.inputs(2, y, x, plane) == doctest::Approx((y * 32 + x + 50 * plane) % 256 / 255.));
 }
 
 TEST_CASE("cifar: every malformed file gives a typed error with file and byte") {

@@ -17,7 +17,7 @@ TEST_CASE("idx: images scaled to 0..1, N x H x W x 1, with their labels") {
   const auto set = load_idx(folder.write("images", idx_file({3, 2, 2}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255})),
                             folder.write("labels", idx_file({3}, {2, 0, 1})), 3);
   CHECK(set.inputs.shape() == Shape{3, 2, 2, 1});
-  CHECK(set.inputs(1, 1, 0, 0) == 6 / 255.f);
+  CHECK(set.inputs(1, 1, 0, 0) == doctest::Approx(6 / 255.));
   CHECK(set.inputs(2, 1, 1, 0) == 1.f);
   CHECK(set.labels == std::vector<std::int32_t>{2, 0, 1});
   CHECK(set.classes == 3);
@@ -68,7 +68,7 @@ TEST_SUITE("needs-mnist") {
     CHECK(first_labels(train) == std::vector<std::int32_t>{5, 0, 4, 1, 9, 2, 1, 3});
     CHECK(first_labels(held_out) == std::vector<std::int32_t>{7, 2, 1, 0, 4, 1, 4, 9});
     CHECK(mean_pixel(train) == doctest::Approx(0.1307).epsilon(0.02));
-    CHECK(held_out.inputs(3, 10, 12, 0) == 251 / 255.f);
+    CHECK(held_out.inputs(3, 10, 12, 0) == doctest::Approx(251 / 255.));
   }
 }
 TEST_SUITE("needs-fashion-mnist") {
@@ -80,6 +80,6 @@ TEST_SUITE("needs-fashion-mnist") {
     CHECK(first_labels(train) == std::vector<std::int32_t>{9, 0, 0, 3, 0, 2, 7, 2});
     CHECK(first_labels(held_out) == std::vector<std::int32_t>{9, 2, 1, 1, 6, 1, 4, 6});
     CHECK(mean_pixel(train) == doctest::Approx(0.2860).epsilon(0.02));
-    CHECK(train.inputs(3, 10, 12, 0) == 104 / 255.f);
+    CHECK(train.inputs(3, 10, 12, 0) == doctest::Approx(104 / 255.));
   }
 }
