@@ -201,14 +201,14 @@ struct Convolution {
     }
   }
 
-  /// Asks for [first, last) in `turns` equal parts while other work is under way: the next band then comes from the
-  /// second-level cache, and its copy does not wait for memory.
+  /// Asks for [first, last) in `turns` parts while other work is under way: the next band then comes from the second-level
+  /// cache, and its copy does not wait for memory. A turn asks for few lines, since more would wait for each other.
   class Ahead {
    public:
     template <class T>
     Ahead(const T* first, const T* last, index_t turns)
         : at_(reinterpret_cast<const char*>(first)), end_(reinterpret_cast<const char*>(last)),
-          part_((end_ - at_) / std::max<index_t>(turns, 1) + 1) {}
+          part_(std::min((end_ - at_) / std::max<index_t>(turns, 1) + 1, 16 * line)) {}
     RETORT_INLINE void turn() {
       for (const char* stop = at_ + std::min<index_t>(part_, end_ - at_); at_ < stop; at_ += line) __builtin_prefetch(at_, 0, 2);
     }
@@ -302,6 +302,14 @@ struct Convolution {
         const index_t h1 = std::clamp<index_t>((r1 - 1) * s.step - s.top + s.kernel_h, h0, s.height);
         job.images = n1 - n0;
         job.add = add || n0 > first || r0 > 0;
+        // What the next chunk will read: the rows below, or the images behind.
+        const bool below = r1 < out_h;
+        const T *const next_x = below ? x.row(n0) + h1 * s.width * ci : x.row(n1),
+                *const next_dy = below ? dy.row(n0) + r1 * out_w * co : dy.row(n1);
+        const index_t turns = g.groups * ((s.columns + panel_width<T> - 1) / panel_width<T>) * s.kernel_h *
+                              tile_count<T>(s.kernel_w * s.depth, s.columns);
+        Ahead ahead_x(next_x, next_x + std::min(x.row(last) - next_x, images * rows * s.step * s.width * ci), turns);
+        Ahead ahead_dy(next_dy, next_dy + std::min(dy.row(last) - next_dy, images * rows * out_w * co), turns);
         for (index_t group = 0; group < g.groups; ++group) {
           for (index_t n = n0; n < n1; ++n)
             pack_band(s, x.row(n) + group * s.depth, h0, h1, band + (n - n0) * band_size);
@@ -329,6 +337,8 @@ struct Convolution {
               const T* a = band + (from * s.step - s.top + kh - h0) * s.band_row();
               for (index_t t = 0; t < tiles; ++t) {
                 const index_t p0 = positions * t / tiles, p1 = positions * (t + 1) / tiles;
+                ahead_x.turn();
+                ahead_dy.turn();
                 run_tile<Rows::contiguous>(static_cast<int>(p1 - p0), static_cast<int>(columns), job,
                                            job.runs ? a + p0 : nullptr, b + (from - r0) * job.b_run,
                                            dw.data + (kh * positions + p0) * co + at);

@@ -45,6 +45,11 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
   using P = simd::Native<T>;
   constexpr int rows = M + Taps - 1;  // of a
   P acc[M][V];
+  if constexpr (A == Rows::strided)
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i)  // claims the lines of the result while the products are summed
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) __builtin_prefetch(c + i * job.c_stride + v * P::lanes, 1);
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 2
