@@ -17,6 +17,13 @@ inline double thread_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
+/// Wall clock, for work on several threads.
+inline double wall_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
 /// The processor's name as Linux reports it.
 inline std::string processor() {
   std::ifstream file("/proc/cpuinfo");

@@ -10,7 +10,8 @@
 #include "peers.hpp"
 
 int main(int argc, char** argv) {
-  const std::pair<std::string, void (*)()> groups[] = {{"conv", peers::conv}, {"norm", peers::norm}};
+  const std::pair<std::string, void (*)()> groups[] = {{"loss", peers::loss_group}, {"step", peers::step}, {"threads", peers::threads},
+                                                  {"conv", peers::conv}, {"norm", peers::norm}};
   const std::vector<std::string> wanted(argv + 1, argv + argc);
   for (const std::string& name : wanted)
     if (std::none_of(std::begin(groups), std::end(groups), [&](const auto& g) { return g.first == name; })) {
@@ -28,8 +29,8 @@ int main(int argc, char** argv) {
               at::get_cpu_capability().c_str(), __VERSION__);
   std::printf("Written by `sh benchmarks/peers/run.sh`: one process, candidates interleaved in rotating order, minimum of "
               "13 rounds, thread processor time; milliseconds; a ratio above 1 means that Retort is faster than the best "
-              "layout of PyTorch. malloc keeps large buffers on both sides. PyTorch is called below its autograd, and "
-              "allocates its results; results are compared before timing.\n");
+              "layout or phrasing of PyTorch. malloc keeps large buffers on both sides. Convolution and batch norm are called below "
+              "PyTorch's autograd; losses and steps through it, from C++. Results are compared before timing.\n");
   for (const auto& [name, run] : groups)
     if (wanted.empty() || std::find(wanted.begin(), wanted.end(), name) != wanted.end()) run();
 }

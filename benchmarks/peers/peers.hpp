@@ -18,23 +18,23 @@ struct Candidate {
   double seconds = 0;  ///< best per call, filled in by `race`
 };
 
-inline void race(std::vector<Candidate>& candidates, int rounds = 13) {
+inline void race(std::vector<Candidate>& candidates, int rounds = 13, double (*clock)() = &bench::thread_seconds) {
   constexpr double slice = 0.015;
   std::vector<int> repetitions;
   for (Candidate& c : candidates) {
     for (int i = 0; i < 3; ++i) c.run();
-    const double start = bench::thread_seconds();
+    const double start = clock();
     c.run();
-    repetitions.push_back(std::max(1, static_cast<int>(slice / (bench::thread_seconds() - start))));
+    repetitions.push_back(std::max(1, static_cast<int>(slice / (clock() - start))));
     c.seconds = 1e30;
   }
   for (int round = 0; round < rounds; ++round)
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       const std::size_t at = (i + static_cast<std::size_t>(round)) % candidates.size();
-      const double start = bench::thread_seconds();
+      const double start = clock();
       for (int r = 0; r < repetitions[at]; ++r) candidates[at].run();
       candidates[at].seconds =
-          std::min(candidates[at].seconds, (bench::thread_seconds() - start) / repetitions[at]);
+          std::min(candidates[at].seconds, (clock() - start) / repetitions[at]);
     }
 }
 
@@ -56,5 +56,8 @@ inline void row(const std::string& title, std::vector<Candidate> candidates, dou
 // The groups, each in a file of its own: prints a heading and a table.
 void conv();
 void norm();
+void loss_group();
+void step();
+void threads();
 
 }  // namespace peers

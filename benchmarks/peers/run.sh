@@ -1,6 +1,6 @@
 #!/bin/sh
 # One command for the comparison with PyTorch: builds, runs, writes benchmarks/results/ops.md.
-# Arguments go to compare_peers: the groups to run (conv norm), all when none is named.
+# Arguments go to compare_peers: the groups to run (loss step threads conv norm), all when none is named.
 set -eu
 cd "$(dirname "$0")/../.."
 sh benchmarks/peers/setup.sh

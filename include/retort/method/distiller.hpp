@@ -1,9 +1,9 @@
 #pragma once
 // The one loop body. A method is a Distiller with its slots filled; new behaviour is a policy, never a branch here.
 
-#include <cmath>
 #include <retort/censor/none.hpp>
 #include <retort/concepts.hpp>
+#include <retort/core/finite.hpp>
 #include <retort/loss/evaluate.hpp>
 #include <retort/predict/student_only.hpp>
 #include <retort/source/dataset.hpp>
@@ -183,7 +183,7 @@ class Distiller {
   template <class V>
   static double finite(const V& value, const Progress& progress, const char* what) {
     const double number = static_cast<double>(value.value.data[0]);
-    require<value_error>(std::isfinite(number), "fit: ", what, " is not finite (", number, ") in epoch ", progress.epoch, ", step ",
+    require<value_error>(is_finite(number), "fit: ", what, " is not finite (", number, ") in epoch ", progress.epoch, ", step ",
                          progress.step, "; lower the learning rate or look at the inputs");
     return number;
   }

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <retort/core/finite.hpp>
 #include <retort/predict/logits.hpp>
 #include <retort/train/metrics.hpp>
 #include <retort/train/report.hpp>
@@ -85,7 +86,7 @@ class EarlyStopping {
   template <class S>
   bool on_epoch_end(S& session) {
     const double value = options_.metric == "loss" ? session.record().loss : session.record().metric(options_.metric);
-    require<value_error>(!std::isnan(value), "EarlyStopping: no callback before it recorded a metric '", options_.metric, "'");
+    require<value_error>(is_finite(value), "EarlyStopping: no callback before it recorded a metric '", options_.metric, "'");
     const double score = options_.larger_is_better ? -value : value;
     if (started_ == 0 || score < best_ - options_.min_change) {
       best_ = score;

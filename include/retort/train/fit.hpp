@@ -161,7 +161,9 @@ class Session {
   }
   template <class F>
   bool notify(F&& f) {
-    return std::apply([&](auto&... c) { return (false | ... | f(c)); }, callbacks_);
+    bool any = false;  // every callback is asked, also behind one that stops
+    std::apply([&](auto&... c) { ((any = f(c) || any), ...); }, callbacks_);
+    return any;
   }
 
   /// What must agree between the run that saved and the run that resumes.
