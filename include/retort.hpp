@@ -10,10 +10,16 @@
 #include <retort/data/idx.hpp>
 #include <retort/autograd/grad_check.hpp>
 #include <retort/loss/cross_entropy.hpp>
+#include <retort/loss/decoupled.hpp>
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
 #include <retort/loss/logit_mse.hpp>
+#include <retort/loss/normalized.hpp>
 #include <retort/loss/reverse_kl.hpp>
+#include <retort/loss/skew_kl.hpp>
+#include <retort/loss/soft_cross_entropy.hpp>
+#include <retort/loss/total_variation.hpp>
+#include <retort/loss/transformed_teacher.hpp>
 #include <retort/method/hinton.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/teacher/cached.hpp>

@@ -27,6 +27,7 @@ struct TermInfo {
   bool masked, skips_ignored_rows, softmax, teacher_grad;
   bool tempered = false, teacher_tempered = false;
   double temperature = 1, teacher_temperature = 1;
+  index_t least_classes = 1;
 };
 
 inline void check_temperature(double t, const char* whose, index_t at) {
@@ -51,6 +52,8 @@ template <class T>
     masked |= t->masked;
     may_ignore &= !t->needs.labels || t->masked || t->skips_ignored_rows;
     may_mask &= !t->needs.labels || t->masked;
+    require<value_error>(classes >= t->least_classes, "row loss: term ", t - terms, " (", t->name, ") needs at least ",
+                         t->least_classes, " classes, got ", classes);
     if (t->tempered) check_temperature(t->temperature, "term ", t - terms);
     if (t->teacher_tempered) check_temperature(t->teacher_temperature, "the teacher in term ", t - terms);
     const bool both_sides = t->teacher_grad || !t->needs.teacher;

@@ -131,6 +131,8 @@ class Evaluation {
 
   template <int I>
   static constexpr bool keeps = detail::Keeping<typename TermAt<I>::loss_type>;
+  template <int I>
+  static constexpr bool finishes = requires(const typename StateAt<I>::Loss& f, const StateAt<I>& s) { f.finish(s.acc, s.row); };
   /// Rows beyond this many classes leave no room for the next row in cache.
   static constexpr index_t fetch_limit = 1 << 16;
 
@@ -182,6 +184,7 @@ class Evaluation {
                  .softmax = (pass_bits<Term, 0>() | pass_bits<Term, 1>()) != 0,
                  .teacher_grad = has_teacher_grad<I>};
     if constexpr (StateAt<I>::tempered) out.tempered = true, out.temperature = double(loss<I>().temperature);
+    if constexpr (requires { Term::loss_type::least_classes; }) out.least_classes = Term::loss_type::least_classes;
     if constexpr (detail::TeacherTempered<typename Term::loss_type>)
       out.teacher_tempered = true, out.teacher_temperature = double(loss<I>().teacher_temperature);
     return out;
@@ -441,6 +444,10 @@ class Evaluation {
         std::get<i>(work.states).acc = merge_lanes(w.template loss<i>(), std::get<i>(sums));
       else if constexpr (StateAt<i>::plain)
         std::get<i>(work.states).acc = merge_tree(w.template loss<i>(), std::get<i>(sums).lane);
+      if constexpr (finishes<i>) {
+        auto& state = std::get<i>(work.states);
+        state.acc = w.template loss<i>().finish(state.acc, state.row);
+      }
     });
   }
   /// What a loss accumulates over packs: its Acc of packs, or one plain Acc for each lane.

@@ -19,12 +19,14 @@
 //   using reduction = TokenMean;            default BatchMean, for losses of one's own only
 //   temperature                             a member: c.student and c.teacher are softmaxes at it; else at one
 //   teacher_temperature                     a member: the teacher's softmax is at this one instead
+//   finish(acc, row)                        once per row behind the last merge: from sums to what value and grad use
 //   value(acc, row)                         instead of value(acc): the row's statistics, see Row
 //   keep(cell)                              a value per class that add and grad both use and that is dear: found in
 //                                           c.kept, computed once (losses over a value type only)
 //   teacher_grad(acc, cell)                 derivative by the teacher's logit; same form as grad
 //   extra_grad(k, acc, row)                 derivative by extra number k of the row
 //   static constexpr int temperature_power  the loss carries the factor temperature^power explicitly
+//   static constexpr int least_classes      fewer classes are a typed error
 //   static constexpr const char* name       for messages
 // With `temperature`, a loss promises to depend on the logits through z / temperature and t / temperature only, apart
 // from that factor; then its derivative by the temperature follows from grad and teacher_grad.

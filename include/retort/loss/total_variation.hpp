@@ -1,0 +1,51 @@
+#pragma once
+
+#include <retort/functor/row_loss.hpp>
+
+namespace retort::loss {
+
+/// Total variation distance 1/2 * sum |p - q| at temperature one (Wen et al. 2023, "f-Divergence Minimization for
+/// Sequence-Level Knowledge Distillation"). With c = 1/2 * sign(q - p) * q, sign(0) = 0, the gradient is c - q * sum c.
+template <class Reduction>
+struct TotalVariation {
+  double weight = 1;
+
+  using reduction = Reduction;
+  static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true};
+  static constexpr const char* name = "TotalVariation";
+
+  template <class V>
+  struct Acc {
+    V value, pull;
+  };
+  template <class V>
+  RETORT_HD Acc<V> identity() const {
+    return {V(0), V(0)};
+  }
+  template <class V>
+  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
+    using namespace math;
+    return {a.value + max(c.teacher.p, c.student.p) - min(c.teacher.p, c.student.p), a.pull + pull(c)};
+  }
+  template <class V>
+  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
+    return {a.value + b.value, a.pull + b.pull};
+  }
+  template <class T>
+  RETORT_HD T value(Acc<T> a, const Row<T>&) const {
+    return T(0.5 * weight) * a.value;
+  }
+  template <class V, class T>
+  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+    return V(T(0.5 * weight)) * (pull(c) - c.student.p * V(a.pull));
+  }
+
+ private:
+  template <class V>
+  RETORT_HD V pull(const BasicCell<V>& c) const {
+    using namespace math;
+    return select(c.student.p > c.teacher.p, c.student.p, select(c.student.p < c.teacher.p, -c.student.p, V(0)));
+  }
+};
+
+}  // namespace retort::loss

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <retort/functor/row_loss.hpp>
+
+namespace retort::loss {
+
+/// Transformed teacher matching (Zheng & Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching"):
+/// KL(q || p(s)) with q_c proportional to p(t)_c^gamma, i.e. the teacher alone is tempered, at 1/gamma; no T^2.
+/// Gradient per row: p(s) - q.
+template <class Reduction>
+struct TransformedTeacherMatching {
+  double gamma = 0.1;  ///< exponent of the teacher's probabilities, > 0
+  double weight = 1;
+
+  using reduction = Reduction;
+  static constexpr RowNeeds needs{.teacher = true, .student_softmax_at_one = true, .teacher_softmax_at_one = true};
+  static constexpr const char* name = "TransformedTeacherMatching";
+
+  /// Of the powered teacher probabilities: sum of w = p^gamma, and sum of w * log(w / p(s)).
+  template <class V>
+  struct Acc {
+    V sum, cross;
+  };
+  template <class V>
+  RETORT_HD Acc<V> identity() const {
+    return {V(0), V(0)};
+  }
+  template <class V>
+  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
+    using namespace math;
+    const V log_w = power(c), w = exp(log_w);
+    return {a.sum + w, a.cross + w * (log_w - c.student_at_one.log_p)};
+  }
+  template <class V>
+  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
+    return {a.sum + b.sum, a.cross + b.cross};
+  }
+  template <class T>
+  RETORT_HD T value(Acc<T> a, const Row<T>&) const {
+    return T(weight) * (a.cross / a.sum - std::log(a.sum));
+  }
+  template <class V, class T>
+  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+    using namespace math;
+    return V(T(weight)) * (c.student_at_one.p - exp(power(c)) * V(T(1) / a.sum));
+  }
+
+ protected:
+  template <class V>
+  RETORT_HD V power(const BasicCell<V>& c) const {
+    using T = typename BasicCell<V>::scalar;
+    return V(T(gamma)) * c.teacher_at_one.log_p;
+  }
+};
+
+/// Weighted TTM: times U = sum_c p(t)_c^gamma per sample, which grows with the teacher's uncertainty.
+/// Gradient per row: U * (p(s) - q).
+template <class Reduction>
+struct WeightedTransformedTeacherMatching {
+  double gamma = 0.2;  ///< > 0
+  double weight = 1;
+
+  using reduction = Reduction;
+  static constexpr RowNeeds needs = TransformedTeacherMatching<Reduction>::needs;
+  static constexpr const char* name = "WeightedTransformedTeacherMatching";
+
+  template <class V>
+  using Acc = typename TransformedTeacherMatching<Reduction>::template Acc<V>;
+  template <class V>
+  RETORT_HD Acc<V> identity() const {
+    return inner().template identity<V>();
+  }
+  template <class V>
+  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
+    return inner().add(a, c);
+  }
+  template <class V>
+  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
+    return inner().merge(a, b);
+  }
+  template <class T>
+  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
+    return a.sum * inner().value(a, row);
+  }
+  template <class V, class T>
+  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+    return V(a.sum) * inner().grad(a, c);
+  }
+
+ private:
+  RETORT_HD TransformedTeacherMatching<Reduction> inner() const { return {gamma, weight}; }
+};
+
+}  // namespace retort::loss
