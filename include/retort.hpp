@@ -2,6 +2,8 @@
 // Everything that runs on the CPU. Plain C++20: no CUDA toolkit is needed for anything that this header names.
 
 #include <retort/backend/cpu_kernels.hpp>
+#include <retort/censor/threshold.hpp>
+#include <retort/censor/weights.hpp>
 #include <retort/concepts.hpp>
 #include <retort/data/cifar.hpp>
 #include <retort/data/csv.hpp>
@@ -20,6 +22,7 @@
 #include <retort/loss/soft_cross_entropy.hpp>
 #include <retort/loss/total_variation.hpp>
 #include <retort/loss/transformed_teacher.hpp>
+#include <retort/method/disk.hpp>
 #include <retort/method/hinton.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/teacher/cached.hpp>

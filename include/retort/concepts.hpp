@@ -39,7 +39,8 @@ concept StudentPolicy = requires(P& p) {
 
 /// A censor decides what is withheld, re-weighted or gated. Members: `using role = retort::role::censor` and
 /// `apply(exchange)`, which may set weights, temperatures and extras; a learned one adds `prepare`, `objective(exchange,
-/// loss)`, `learner()`, and `plan` or `learns_with_student`. See retort/censor/none.hpp.
+/// loss)`, `learner()`, and `plan` or `learns_with_student`; `add_to_student(exchange, loss, value)` may extend the
+/// student's objective. See retort/censor/none.hpp and guide.hpp.
 template <class P>
 concept CensorPolicy = requires {
   typename P::role;

@@ -145,6 +145,17 @@ struct GatherRecord {
   }
 };
 
+template <class T>
+struct PickRecord {
+  Var<T, 2> x, out;
+  View<const std::int32_t, 1> index;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    const auto to = tape.destination(x);
+    Kernels<B>::pick_columns_backward(tape.backend(), tape.gradient_of(out), index, to.view, to.write);
+  }
+};
+
 template <class T, int R>
 struct MaskedScaleRecord {
   const std::uint8_t* mask;
@@ -308,6 +319,46 @@ Var<T, 2> gather_rows(Tape<T, B>& tape, Var<T, 2> table, View<const std::int32_t
   const Var<T, 2> out = tape.result(y, table.slot);
   tape.record(detail::GatherRecord<T>{table, out, index});
   return out;
+}
+
+namespace detail {
+/// A number, to be broadcast.
+template <int R, class T, class B>
+Var<T, R> constant(Tape<T, B>& tape, T value) {
+  Shape<R> one;
+  one.extent.fill(1);
+  const View<T, R> at = tape.allocate(one);
+  Kernels<B>::fill(tape.backend(), value, at);
+  return tape.constant(at);
+}
+}  // namespace detail
+
+/// One column of each row: N x 1 out of N x C. `index` must outlive the backward pass. Throws shape_error unless there is
+/// one index per row, value_error when one leaves the row.
+template <class T, class B>
+Var<T, 2> pick_columns(Tape<T, B>& tape, Var<T, 2> x, View<const std::int32_t, 1> index) {
+  require<shape_error>(index.size() == x.extent(0), "pick_columns: ", index.size(), " indices for a value of shape ", to_string(x.shape()));
+  for (index_t i = 0; i < index.size(); ++i)
+    require<value_error>(index.data[i] >= 0 && index.data[i] < x.extent(1), "pick_columns: index ", index.data[i], " at position ",
+                         i, ", the rows have ", x.extent(1), " columns");
+  const View<T, 2> y = tape.allocate(Shape<2>{x.extent(0), 1});
+  Kernels<B>::pick_columns(tape.backend(), x.value, index, y);
+  const Var<T, 2> out = tape.result(y, x.slot);
+  tape.record(detail::PickRecord<T>{x, out, index});
+  return out;
+}
+
+/// min(x, bound). A kink: takes part in replay. Where x > bound no gradient passes.
+template <class T, class B, int R>
+Var<T, R> clip_above(Tape<T, B>& tape, Var<T, R> x, std::type_identity_t<T> bound) {
+  const auto top = detail::constant<R>(tape, bound);
+  return subtract(tape, top, activate(tape, functor::Relu{}, subtract(tape, top, x)));
+}
+
+/// x + c.
+template <class T, class B, int R>
+Var<T, R> add_constant(Tape<T, B>& tape, Var<T, R> x, std::type_identity_t<T> c) {
+  return add(tape, x, detail::constant<R>(tape, c));
 }
 
 /// Inverted dropout (Srivastava et al. 2014): zero with probability p, the rest scaled by 1/(1-p). The mask is a pure

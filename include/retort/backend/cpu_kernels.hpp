@@ -8,6 +8,7 @@
 #include <retort/backend/cpu_norm.hpp>
 #include <retort/backend/cpu_pool.hpp>
 #include <retort/backend/cpu_row_loss.hpp>
+#include <retort/backend/cpu_select.hpp>
 #include <retort/backend/cpu_softmax.hpp>
 
 namespace retort {
@@ -20,6 +21,7 @@ struct Kernels<Cpu> : cpu::Elementwise,
                       cpu::Gemm,
                       cpu::Convolution,
                       cpu::Normalization,
-                      cpu::Pooling {};
+                      cpu::Pooling,
+                      cpu::Selection {};
 
 }  // namespace retort

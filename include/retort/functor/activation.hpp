@@ -121,6 +121,20 @@ struct Sigmoid {
   }
 };
 
+/// log(1 + x) for x > -1.
+struct LogOnePlus {
+  static constexpr bool kink = false;
+  template <class V>
+  RETORT_HD V value(V x) const {
+    using namespace math;
+    return log(V(1) + x);
+  }
+  template <class V>
+  RETORT_HD V derivative(V x, V) const {
+    return V(1) / (V(1) + x);
+  }
+};
+
 /// x * sigmoid(x), also called swish.
 struct Silu {
   static constexpr bool kink = false;

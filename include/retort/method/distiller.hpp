@@ -133,7 +133,8 @@ class Distiller {
     censor_.apply(exchange);
     switch (block) {
       case Block::student: {
-        const auto value = retort::loss::evaluate(loss_, exchange);
+        auto value = retort::loss::evaluate(loss_, exchange);
+        if constexpr (requires { censor_.add_to_student(exchange, loss_, value); }) value = censor_.add_to_student(exchange, loss_, value);
         const double number = finite(value, progress, "the student's loss");
         tape.backward(value);
         if constexpr (requires { student_.before_step(exchange, loss_); }) student_.before_step(exchange, loss_);

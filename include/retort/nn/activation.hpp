@@ -36,6 +36,10 @@ struct Sigmoid : Activation<functor::Sigmoid> {
   std::string describe() const { return "Sigmoid"; }
 };
 
+struct Silu : Activation<functor::Silu> {
+  std::string describe() const { return "Silu"; }
+};
+
 /// Row-wise softmax and log-softmax.
 struct Softmax : Stateless {
   template <class T, class B>

@@ -1,0 +1,71 @@
+#pragma once
+// Choices within rows: the largest entries, one column per row, which rows a classifier gets wrong.
+
+#include <algorithm>
+#include <cstdint>
+#include <retort/backend/cpu_common.hpp>
+
+namespace retort::cpu {
+inline namespace RETORT_ISA {
+
+/// Rows are independent; of equal entries the lower column comes first.
+struct Selection {
+  /// index[r] = column of the largest entry of row r.
+  template <class T>
+  static void arg_max_rows(Cpu& cpu, View<const T, 2> x, std::int32_t* index) {
+    cpu.parallel(x.extent(0), grain, [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r)
+        index[r] = static_cast<std::int32_t>(std::max_element(x.row(r), x.row(r) + x.extent(1)) - x.row(r));
+    });
+  }
+
+  /// wrong(r, 0) = 1 where the largest logit is not the label's, else 0. Returns how many.
+  template <class T>
+  static index_t mark_errors(Cpu& cpu, In<T, 2> logits, View<const std::int32_t, 1> labels, View<T, 2> wrong) {
+    cpu.parallel(wrong.extent(0), grain, [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r)
+        wrong.data[r] = std::max_element(logits.row(r), logits.row(r) + logits.extent(1)) - logits.row(r) == labels.data[r] ? T(0) : T(1);
+    });
+    return static_cast<index_t>(std::count(wrong.begin(), wrong.end(), T(1)));
+  }
+
+  /// Per row of x, what tells its `top` largest entries: out = {the smallest of these, its column, the row's minimum}.
+  /// An entry belongs to them if it is larger than out[0], or equal to it in a column <= out[1]: always exactly `top`.
+  template <class T>
+  static void select_top(Cpu& cpu, In<T, 2> x, index_t top, View<T, 2> out) {
+    check_shape("select_top", out.shape, Shape<2>{x.extent(0), 3});
+    const index_t columns = x.extent(1);
+    cpu.parallel(x.extent(0), grain, [=, &cpu](index_t begin, index_t end, int worker) {
+      const ArenaScope scope(cpu.scratch(worker));
+      index_t* order = cpu.scratch(worker).template allocate<index_t>(columns);
+      for (index_t r = begin; r < end; ++r) {
+        const T* row = x.row(r);
+        for (index_t c = 0; c < columns; ++c) order[c] = c;
+        std::nth_element(order, order + top - 1, order + columns,
+                         [row](index_t a, index_t b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
+        T* to = out.row(r);
+        to[0] = row[order[top - 1]];
+        to[1] = static_cast<T>(order[top - 1]);
+        to[2] = *std::min_element(row, row + columns);
+      }
+    });
+  }
+
+  /// y(r, 0) = x(r, index[r]).
+  template <class T>
+  static void pick_columns(Cpu&, In<T, 2> x, View<const std::int32_t, 1> index, View<T, 2> y) {
+    for (index_t r = 0; r < y.extent(0); ++r) y.data[r] = x.row(r)[index.data[r]];
+  }
+  /// dx = (dx +) the gradient of pick_columns.
+  template <class T>
+  static void pick_columns_backward(Cpu&, In<T, 2> dy, View<const std::int32_t, 1> index, View<T, 2> dx, Write write) {
+    if (write == Write::replace) std::fill(dx.begin(), dx.end(), T(0));
+    for (index_t r = 0; r < dy.extent(0); ++r) dx.row(r)[index.data[r]] += dy.data[r];
+  }
+
+ private:
+  static constexpr index_t grain = 256;
+};
+
+}  // namespace RETORT_ISA
+}  // namespace retort::cpu
