@@ -1,6 +1,6 @@
 #!/bin/sh
 # One command for the comparison with PyTorch: builds, runs, writes benchmarks/results/ops.md.
-# Arguments go to compare_peers: the groups to run (loss step threads conv norm), all when none is named.
+# Arguments name groups to run (loss step threads conv norm) and only print; without any, all run and are recorded.
 set -eu
 cd "$(dirname "$0")/../.."
 sh benchmarks/peers/setup.sh
@@ -13,4 +13,8 @@ unset OPENBLAS_CORETYPE || true
 export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 OMP_NUM_THREADS=1
 grep -q avx512f /proc/cpuinfo && export ATEN_CPU_CAPABILITY=avx512
 mkdir -p benchmarks/results
-build/peers/benchmarks/peers/compare_peers "$@" | tee benchmarks/results/ops.md
+if [ $# -gt 0 ]; then
+  build/peers/benchmarks/peers/compare_peers "$@"
+else
+  build/peers/benchmarks/peers/compare_peers | tee benchmarks/results/ops.md
+fi

@@ -1,9 +1,8 @@
 // Whole training steps: forward, soft targets (T = 4) + cross-entropy, backward, SGD with momentum. The teacher's logits
 // are given on both sides. PyTorch through its C++ API, without Python's overhead.
 
-#include <retort/method/hinton.hpp>
-#include <retort/teacher/cached.hpp>
 #include <torch/torch.h>
+#include <training_step.hpp>
 
 #include "peers.hpp"
 #include "torch_data.hpp"
@@ -11,35 +10,6 @@
 namespace peers {
 
 namespace {
-
-using Mlp = nn::Sequential<nn::Linear, nn::Relu, nn::Linear>;
-using Cnn = nn::Sequential<nn::Conv2d, nn::Relu, nn::MaxPool, nn::Conv2d, nn::Relu, nn::MaxPool, nn::Flatten, nn::Linear>;
-
-/// Retort's side: a method, its data and one batch that is all of it.
-template <class Net, int Rank>
-struct Ours {
-  Dataset<Rank> data;
-  Network<Net> teacher, student;
-  Hinton<teacher::Cached<retort::teacher::Frozen<Net>>, Net> method;
-  Cpu cpu;
-  Tape<float, Cpu> tape{cpu};
-  Learner<optim::Sgd, float, Cpu> learner;
-  std::vector<index_t> ids;
-
-  Ours(const Net& net, Shape<Rank> shape, int threads)
-      : data{filled(shape, 1), {}, 10, "random"}, teacher(net, 1), student(net, 2), method{teacher, student, {}}, cpu(threads),
-        learner(optim::Sgd{.lr = 0.01f, .momentum = 0.9f}, student.parameters()) {
-    for (index_t i = 0; i < shape[0]; ++i) {
-      data.labels.push_back(static_cast<std::int32_t>(i % 10));
-      ids.push_back(i);
-    }
-    method.prepare(Setup<Cpu>{cpu, 10, shape[0], shape[0], 0}, data);
-  }
-  void step() {
-    const source::Batch<float, Rank> batch{data.inputs.view(), data.label_view(), {ids.data(), {data.size()}}};
-    method.take_turn(Block::student, tape, learner, batch, Progress{.epochs = 1}, Rng(1));
-  }
-};
 
 /// PyTorch's side.
 struct Theirs {
@@ -66,19 +36,15 @@ struct Theirs {
 };
 
 void mlp(index_t in, index_t hidden, index_t batch) {
-  Ours<Mlp, 2> ours(Mlp(nn::Linear{in, hidden}, nn::Relu{}, nn::Linear{hidden, 10}), Shape{batch, in}, 1);
+  bench::TrainingStep<bench::Mlp, 2> ours(bench::mlp(in, hidden), Shape{batch, in}, 1);
   Theirs theirs(torch::nn::Sequential(torch::nn::Linear(in, hidden), torch::nn::ReLU(), torch::nn::Linear(hidden, 10)),
                 torch::randn({batch, in}), false);
   row(retort::detail::concat("MLP ", in, "-", hidden, "-10, batch ", batch),
       {{"Retort", [&] { ours.step(); }}, {"PyTorch", [&] { theirs.step(); }}});
 }
 
-Cnn cnn_net() {
-  return Cnn(nn::Conv2d{3, 16}, nn::Relu{}, nn::MaxPool{2}, nn::Conv2d{16, 32}, nn::Relu{}, nn::MaxPool{2}, nn::Flatten{},
-             nn::Linear{2048, 10});
-}
 void cnn(index_t batch) {
-  Ours<Cnn, 4> ours(cnn_net(), Shape{batch, index_t{32}, index_t{32}, index_t{3}}, 1);
+  bench::TrainingStep<bench::Cnn, 4> ours(bench::small_cnn(), Shape{batch, index_t{32}, index_t{32}, index_t{3}}, 1);
   const auto make = [&](bool channels_last) {
     namespace t = torch::nn;
     const auto conv = [](int in, int out) { return t::Conv2d(t::Conv2dOptions(in, out, 3).padding(1)); };
@@ -110,10 +76,10 @@ void threads() {
     race(both, 21, &bench::wall_seconds);
     std::printf("| %s | %.3f | %.3f | **%.2f** |\n", name, both[0].seconds * 1e3, both[1].seconds * 1e3, both[0].seconds / both[1].seconds);
   };
-  const Mlp mlp_net(nn::Linear{784, 256}, nn::Relu{}, nn::Linear{256, 10});
-  Ours<Mlp, 2> mlp1(mlp_net, Shape{512, 784}, 1), mlp2(mlp_net, Shape{512, 784}, 2);
+  using bench::TrainingStep;
+  TrainingStep<bench::Mlp, 2> mlp1(bench::mlp(784, 256), Shape{512, 784}, 1), mlp2(bench::mlp(784, 256), Shape{512, 784}, 2);
   compare("MLP 784-256-10, batch 512", mlp1, mlp2);
-  Ours<Cnn, 4> cnn1(cnn_net(), Shape{64, 32, 32, 3}, 1), cnn2(cnn_net(), Shape{64, 32, 32, 3}, 2);
+  TrainingStep<bench::Cnn, 4> cnn1(bench::small_cnn(), Shape{64, 32, 32, 3}, 1), cnn2(bench::small_cnn(), Shape{64, 32, 32, 3}, 2);
   compare("CNN conv16-pool-conv32-pool-fc10 @ 32, batch 64", cnn1, cnn2);
 }
 
