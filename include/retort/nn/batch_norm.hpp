@@ -34,6 +34,9 @@ struct BatchNorm {
   }
   template <class T, class B, int R>
   Var<T, R> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, R> x, Epilogue epilogue = Epilogue::none) const {
+    if (pass.observer)
+      pass.observer->seen.push_back({reshape(pass.tape, x, Shape<2>{x.size() / channels, channels}), x.extent(0),
+                                     s.running_mean.value.view(), s.running_variance.value.view()});
     return batch_norm(pass.tape, x, s.gamma.var(pass), s.beta.var(pass), s.running_mean.value.view(),
                       s.running_variance.value.view(), T(momentum), T(epsilon), pass.statistics, epilogue);
   }

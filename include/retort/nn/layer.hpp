@@ -11,6 +11,7 @@
 #include <retort/autograd/ops_nn.hpp>
 #include <retort/core/rng.hpp>
 #include <string>
+#include <vector>
 
 namespace retort {
 
@@ -32,6 +33,20 @@ using context_of = typename backend_traits<B>::context;
 template <class B>
 using scalar_of = typename backend_traits<B>::scalar;
 
+/// What entered one batch normalisation, as rows of channels, beside the running statistics that the layer keeps.
+template <class T>
+struct BatchNormInput {
+  Var<T, 2> values;  ///< (samples * positions) x channels
+  index_t samples = 0;
+  View<const T, 1> mean, variance;
+};
+/// Collects the inputs of every batch normalisation of a pass, in order, for losses that compare them with the running
+/// statistics (DeepInversion, CMI). Clear it before each pass; its memory is reused.
+template <class T>
+struct BatchNormObserver {
+  std::vector<BatchNormInput<T>> seen;
+};
+
 /// One forward pass: the tape to record on, and how layers should behave.
 template <class T, class B>
 struct Pass {
@@ -41,6 +56,7 @@ struct Pass {
   BatchStatistics statistics = BatchStatistics::update;
   Rng rng{};  ///< dropout masks; every drop takes the next fork
   std::uint64_t forks = 0;
+  BatchNormObserver<T>* observer = nullptr;  ///< told what enters each batch normalisation, if set
 
   Rng next_rng() { return rng.fork(forks++); }
   /// Evaluation: no dropout, running statistics, no parameter gradients.

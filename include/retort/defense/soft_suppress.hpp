@@ -1,0 +1,82 @@
+#pragma once
+
+#include <memory>
+#include <retort/censor/none.hpp>
+#include <retort/defense/vaccine.hpp>
+#include <retort/method/distiller.hpp>
+
+namespace retort::defense {
+
+struct SuppressOptions {
+  double lambda = 0.1;  ///< 0 drops suspicious samples, above 0 unlearns the teacher's answer on them
+  teacher::ShuffleOptions shuffle{};
+  double until = late_phase;  ///< share of the run after which nothing is suppressed; 1: never
+  std::uint64_t seed = 0;     ///< of the permutations
+};
+
+/// The Shuffling Vaccine as a censor, for batches that are not synthesised (ABD on out-of-distribution images):
+/// L = mean over kept rows of l_i - lambda * mean over suspicious rows of l_i, by signed per-sample weights. Wraps the
+/// method's own censor, whose weights it multiplies, and leaves everything else of it alone. Use it with a loss that
+/// averages over the batch (KlMean, KlBatch). A batch in which no row is kept counts with weights 0, and is counted.
+template <class TeacherArchitecture, class Inner = censor::None, class Backend = Cpu>
+class SoftSuppress : public Inner {
+ public:
+  using role = retort::role::censor;
+  using network_type = Network<TeacherArchitecture, Backend>;
+  template <class B2>
+  using rebind = SoftSuppress<TeacherArchitecture, rebound<Inner, B2>, B2>;
+
+  SoftSuppress(network_type& teacher, SuppressOptions options = {}, Inner inner = {})
+      : Inner(std::move(inner)), options(options),
+        shuffled_(std::make_unique<teacher::Shuffled<TeacherArchitecture, Backend>>(teacher, options.shuffle, Rng(options.seed))) {}
+
+  SuppressOptions options;
+
+  teacher::Shuffled<TeacherArchitecture, Backend>& shuffled() { return *shuffled_; }
+  index_t batches_without_kept() const { return without_kept_; }
+  double last_mask_rate() const { return mask_rate_; }
+
+  template <class E>
+  void apply(E& ex) {
+    Inner::apply(ex);
+    if (ex.turn != Block::student || (ex.progress.epochs > 0 && ex.progress.position >= options.until * ex.progress.epochs)) return;
+    auto& tape = ex.tape;
+    const auto t = result_of(ex.teacher);
+    using T = typename decltype(t)::value_type;
+    using B = context_of<Backend>;
+    const index_t n = t.extent(0);
+    const View<std::uint8_t, 1> mask{tape.template allocate_raw<std::uint8_t>(n), {n}};
+    {
+      NoGrad off(tape);
+      auto pass = Pass<T, B>::frozen(tape);
+      suspicion(t.value, shuffled_->answer(pass, Question<decltype(ex.input)>{ex.input, ex.ids, ex.turn}).value, mask);
+    }
+    const View<T, 1> weights = tape.allocate(Shape<1>{n});
+    suppress(View<const std::uint8_t, 1>(mask), options.lambda, weights);
+    const index_t suspicious = std::count(mask.begin(), mask.end(), 1);
+    mask_rate_ = static_cast<double>(suspicious) / static_cast<double>(n);
+    without_kept_ += suspicious == n;
+    if (!ex.weights.empty())
+      for (index_t i = 0; i < n; ++i) weights.data[i] *= ex.weights.data[i];
+    ex.weights = weights;
+  }
+  /// N / kept on kept rows, -lambda N / suspicious on the others; all 0 where none is kept. (The loss divides by N.)
+  template <class T>
+  static void suppress(View<const std::uint8_t, 1> mask, double lambda, View<T, 1> weights) {
+    const auto n = static_cast<double>(mask.size());
+    const auto suspicious = static_cast<double>(std::count_if(mask.begin(), mask.end(), [](auto m) { return m != 0; }));
+    for (index_t i = 0; i < mask.size(); ++i)
+      weights.data[i] = suspicious == n ? T(0) : static_cast<T>(mask.data[i] ? -lambda * n / suspicious : n / (n - suspicious));
+  }
+  std::string describe() const {
+    const std::string inner = Inner::describe();
+    return (inner.empty() ? "" : inner + ", ") + "soft suppression by " + shuffled_->describe();
+  }
+
+ private:
+  std::unique_ptr<teacher::Shuffled<TeacherArchitecture, Backend>> shuffled_;
+  index_t without_kept_ = 0;
+  double mask_rate_ = 0;
+};
+
+}  // namespace retort::defense

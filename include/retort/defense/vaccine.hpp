@@ -1,0 +1,92 @@
+#pragma once
+// The parts of ABD's Shuffling Vaccine that both of its forms share.
+
+#include <cmath>
+#include <retort/autograd/ops_loss.hpp>
+#include <retort/data/gather.hpp>
+#include <retort/loss/kl_mean.hpp>
+#include <retort/predict/logits.hpp>
+#include <retort/source/synthesis.hpp>
+#include <retort/teacher/shuffled.hpp>
+
+namespace retort {
+
+/// Architecture and backend of the network that a teacher or student policy refers to.
+template <class Policy>
+using architecture_of = typename Policy::network_type::architecture_type;
+
+namespace defense {
+
+/// Where a run is late enough for self-retrospection, and where the vaccine steps back: 1 - 2 % of the run.
+inline constexpr double late_phase = 0.98;
+
+/// mask[i] = 1 where teacher and shuffled teacher name the same class: a shortcut that survived the shuffling. Returns how many.
+template <class T>
+index_t suspicion(View<const T, 2> teacher, View<const T, 2> shuffled, View<std::uint8_t, 1> mask) {
+  require<shape_error>(teacher.shape == shuffled.shape && mask.size() == teacher.extent(0), "defense::suspicion: teacher logits ",
+                       to_string(teacher.shape), ", shuffled ", to_string(shuffled.shape), ", room for ", mask.size());
+  index_t count = 0;
+  const auto best = [](View<const T, 2> z, index_t i) { return std::max_element(z.row(i), z.row(i) + z.extent(1)) - z.row(i); };
+  for (index_t i = 0; i < mask.size(); ++i) count += mask.data[i] = best(teacher, i) == best(shuffled, i);
+  return count;
+}
+
+/// R(x) = sum_i m_i KL(softmax t_i || softmax t~_i) / C / sum_i m_i, the mask constant, gradients to both logits; 0 without
+/// gradient where the mask is empty. `loss::Masked` divides by N, hence the factor.
+template <class T, class B>
+Var<T, 1> vaccine_penalty(Tape<T, B>& tape, Var<T, 2> teacher, Var<T, 2> shuffled, View<const std::uint8_t, 1> mask, index_t suspicious) {
+  if (suspicious == 0) {
+    const View<T, 1> zero = tape.allocate(Shape<1>{1});
+    Kernels<B>::fill(tape.backend(), T(0), zero);
+    return tape.constant(zero);
+  }
+  const double weight = static_cast<double>(mask.size()) / static_cast<double>(suspicious);
+  return row_loss(tape, loss::Masked{loss::KlMean{.weight = weight}},
+                  RowLossInputs<T>{.student = shuffled, .teacher = teacher, .mask = mask});
+}
+
+/// log10(KL(softmax t || softmax t~) / C) of each row; a KL of 0 counts as 1e-30.
+template <class T>
+void vaccine_scores(View<const T, 2> teacher, View<const T, 2> shuffled, std::vector<double>& out) {
+  const index_t classes = teacher.extent(1);
+  for (index_t i = 0; i < teacher.extent(0); ++i) {
+    const auto log_sum = [&](const T* z) {
+      const double top = static_cast<double>(*std::max_element(z, z + classes));
+      double sum = 0;
+      for (index_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(z[c]) - top);
+      return top + std::log(sum);
+    };
+    const double lt = log_sum(teacher.row(i)), ls = log_sum(shuffled.row(i));
+    double kl = 0;
+    for (index_t c = 0; c < classes; ++c) {
+      const double lp = static_cast<double>(teacher(i, c)) - lt, lq = static_cast<double>(shuffled(i, c)) - ls;
+      kl += std::exp(lp) * (lp - lq);
+    }
+    out.push_back(std::log10(std::max(kl / static_cast<double>(classes), 1e-30)));
+  }
+}
+
+/// Share of the scores below mean - sigmas * deviation (of the population). 0.00135 at 3 sigmas if they are normal.
+inline double tail_fraction(std::span<const double> scores, double sigmas = 3) {
+  require<value_error>(!scores.empty(), "defense::tail_fraction: no scores");
+  const auto n = static_cast<double>(scores.size());
+  double mean = 0, square = 0;
+  for (const double a : scores) mean += a / n;
+  for (const double a : scores) square += (a - mean) * (a - mean) / n;
+  const double bound = mean - sigmas * std::sqrt(square);
+  return static_cast<double>(std::count_if(scores.begin(), scores.end(), [=](double a) { return a < bound; })) / n;
+}
+
+/// Share of a data set that the shuffled teacher calls suspicious, in [0, 1]. A vaccine is worth something where it is
+/// much larger for images with the trigger than without.
+template <class Architecture, class Backend, class Data>
+double mask_rate(teacher::Shuffled<Architecture, Backend>& shuffled, const Data& data, context_of<Backend>& backend) {
+  using T = scalar_of<Backend>;
+  const auto t = predict_logits(shuffled.original(), data, backend);
+  const auto s = predict_logits<T>(backend, data, [&](auto& pass, const auto& batch) { return shuffled.answer(pass, batch); });
+  Tensor<std::uint8_t, 1> mask(Shape{t.extent(0)});
+  return static_cast<double>(suspicion(View<const T, 2>(t.view()), View<const T, 2>(s.view()), mask.view())) / static_cast<double>(t.extent(0));
+}
+
+}  // namespace defense
+}  // namespace retort

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <retort/data/dataset.hpp>
+
+namespace retort::source {
+
+/// How patches are cut from one large image (Asano & Saeed 2023).
+struct PatchOptions {
+  double least_area = 1.0 / 500;   ///< of the crop, relative to the half image it is taken from; the largest is 1
+  double largest_aspect = 4.0 / 3; ///< and its inverse the smallest
+  double rotation = 30, shear = 30;  ///< degrees, both ways
+  double jitter = 0.4, hue = 0.1;  ///< brightness, contrast and saturation by up to `jitter`; hue for 3 channels
+  double jitter_probability = 0.5;
+};
+
+namespace detail {
+
+/// Keys' cubic convolution (a = -0.5), the kernel of "bicubic" resizing.
+inline double cubic(double x) {
+  x = std::abs(x);
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+/// Pixel of a continuous position by cubic weights; when shrinking the kernel is widened, so that nothing aliases.
+inline void resize_cubic(View<const float, 3> image, double top, double left, double height, double width, View<float, 3> out) {
+  const index_t channels = image.extent(2);
+  const auto taps = [](double centre, double reach, index_t extent, auto&& use) {
+    double total = 0;
+    for (int second = 0; second < 2; ++second)
+      for (auto k = static_cast<index_t>(std::floor(centre - 2 * reach)); k <= static_cast<index_t>(std::ceil(centre + 2 * reach)); ++k) {
+        const double w = cubic((static_cast<double>(k) - centre) / reach);
+        if (second)
+          use(std::clamp<index_t>(k, 0, extent - 1), w / total);
+        else
+          total += w;
+      }
+  };
+  const double step_y = height / static_cast<double>(out.extent(0)), step_x = width / static_cast<double>(out.extent(1));
+  for (index_t y = 0; y < out.extent(0); ++y)
+    for (index_t x = 0; x < out.extent(1); ++x) {
+      float* to = &out(y, x, 0);
+      std::fill(to, to + channels, 0.f);
+      taps(top + (static_cast<double>(y) + 0.5) * step_y - 0.5, std::max(1.0, step_y), image.extent(0), [&](index_t v, double wy) {
+        taps(left + (static_cast<double>(x) + 0.5) * step_x - 0.5, std::max(1.0, step_x), image.extent(1), [&](index_t u, double wx) {
+          for (index_t c = 0; c < channels; ++c) to[c] += static_cast<float>(wy * wx) * image(v, u, c);
+        });
+      });
+      for (index_t c = 0; c < channels; ++c) to[c] = std::clamp(to[c], 0.f, 1.f);
+    }
+}
+
+/// Brightness, contrast, saturation and hue, each by a random amount, then clipped to 0..1.
+inline void colour_jitter(View<float, 3> image, const PatchOptions& o, Rng rng) {
+  const index_t channels = image.extent(2), pixels = image.size() / channels;
+  const auto factor = [&] { return static_cast<float>(1 + o.jitter * (2 * rng.uniform_double() - 1)); };
+  const auto grey = [&](const float* p) { return channels == 3 ? 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2] : p[0]; };
+  const auto blend = [&](float f, auto&& towards) {  // f x + (1 - f) towards(pixel)
+    for (index_t i = 0; i < pixels; ++i) {
+      float* p = image.data + i * channels;
+      const float t = towards(p);
+      for (index_t c = 0; c < channels; ++c) p[c] = std::clamp(f * p[c] + (1 - f) * t, 0.f, 1.f);
+    }
+  };
+  blend(factor(), [](const float*) { return 0.f; });
+  double mean = 0;
+  for (index_t i = 0; i < pixels; ++i) mean += static_cast<double>(grey(image.data + i * channels));
+  blend(factor(), [m = static_cast<float>(mean / static_cast<double>(pixels))](const float*) { return m; });
+  if (channels != 3) return;
+  blend(factor(), grey);
+  // A turn of the hue: rotation about the grey axis of the colour cube.
+  const double angle = o.hue * (2 * rng.uniform_double() - 1) * 6.283185307179586;
+  const auto c = static_cast<float>(std::cos(angle)), s = static_cast<float>(std::sin(angle));
+  const float third = (1 - c) / 3, turn = s * 0.57735027f;
+  for (index_t i = 0; i < pixels; ++i) {
+    float* p = image.data + i * 3;
+    const std::array<float, 3> q{p[0], p[1], p[2]};
+    for (std::size_t k = 0; k < 3; ++k)
+      p[k] = std::clamp((c + third) * q[k] + (third - turn) * q[(k + 1) % 3] + (third + turn) * q[(k + 2) % 3], 0.f, 1.f);
+  }
+}
+
+}  // namespace detail
+
+/// Cuts `count` patches of `size` x `size` pixels from one image (H x W x C, pixels 0..1): a random half of it, a random
+/// resized crop of that to floor(sqrt(2) size) pixels, a random rotation and shear, the centre, colour jitter. A function of
+/// the seed and the patch's number alone. The labels of the result say nothing (all 0): it is for OutOfDistribution.
+/// Throws shape_error when half the image is smaller than a patch, value_error for a count or size below 1.
+inline retort::Dataset<4> make_patches(View<const float, 3> image, index_t count, index_t size, std::uint64_t seed, const PatchOptions& o = {}) {
+  require<value_error>(count >= 1 && size >= 1, "make_patches: expected at least one patch of at least one pixel, got ", count, " of ", size);
+  const index_t half = std::min(image.extent(0), image.extent(1)) / 2, channels = image.extent(2);
+  require<shape_error>(half >= size, "make_patches: the image ", to_string(image.shape), " is too small: half of its shorter side is ", half,
+                       " pixels, a patch has ", size);
+  const auto big = static_cast<index_t>(std::sqrt(2.0) * static_cast<double>(size));
+  retort::Dataset<4> out{Tensor<float, 4>(Shape<4>{count, size, size, channels}), std::vector<std::int32_t>(static_cast<std::size_t>(count)), 2, "patches"};
+  Tensor<float, 3> crop(Shape<3>{big, big, channels});
+  for (index_t n = 0; n < count; ++n) {
+    Rng rng = Rng(seed).fork(static_cast<std::uint64_t>(n));
+    const auto between = [&](double low, double high) { return low + (high - low) * rng.uniform_double(); };
+    const double y0 = std::floor(between(0, static_cast<double>(image.extent(0) - half) + 0.999));
+    const double x0 = std::floor(between(0, static_cast<double>(image.extent(1) - half) + 0.999));
+    const auto side = static_cast<double>(half);
+    double h = side + 1, w = side + 1;
+    while (h > side || w > side) {  // no fall-back to the centre: draw until it fits
+      const double area = between(o.least_area, 1) * side * side, log_aspect = between(-1, 1) * std::log(o.largest_aspect);
+      w = std::max(1.0, std::sqrt(area * std::exp(log_aspect)));
+      h = std::max(1.0, std::sqrt(area / std::exp(log_aspect)));
+    }
+    detail::resize_cubic(image, y0 + between(0, side - h), x0 + between(0, side - w), h, w, crop.view());
+    // Rotation and shear about the centre, bilinear, zeros outside; only the centre is computed.
+    constexpr double degree = 3.14159265358979323846 / 180;
+    const double angle = between(-o.rotation, o.rotation) * degree, shear = std::tan(between(-o.shear, o.shear) * degree);
+    const double ca = std::cos(angle), sa = std::sin(angle), centre = static_cast<double>(big - 1) / 2, middle = static_cast<double>(size - 1) / 2;
+    for (index_t y = 0; y < size; ++y)
+      for (index_t x = 0; x < size; ++x) {
+        const double dy = static_cast<double>(y) - middle, dx = static_cast<double>(x) - middle;
+        const double v = centre + sa * dx + ca * dy, u = centre + (ca + shear * sa) * dx + (shear * ca - sa) * dy;
+        const double fv = std::floor(v), fu = std::floor(u);
+        const auto at = [&](double a, double b, index_t c) -> double {
+          const auto i = static_cast<index_t>(a), j = static_cast<index_t>(b);
+          return i < 0 || j < 0 || i >= big || j >= big ? 0 : static_cast<double>(crop(i, j, c));
+        };
+        for (index_t c = 0; c < channels; ++c)
+          out.inputs(n, y, x, c) = static_cast<float>(
+              (1 - (v - fv)) * ((1 - (u - fu)) * at(fv, fu, c) + (u - fu) * at(fv, fu + 1, c)) +
+              (v - fv) * ((1 - (u - fu)) * at(fv + 1, fu, c) + (u - fu) * at(fv + 1, fu + 1, c)));
+      }
+    if (rng.uniform_double() < o.jitter_probability)
+      detail::colour_jitter(View<float, 3>{out.inputs.view().row(n), Shape<3>{size, size, channels}}, o, rng.fork(1));
+  }
+  return out;
+}
+
+}  // namespace retort::source
