@@ -46,6 +46,29 @@ struct RowLossRecord {
 };
 }  // namespace detail
 
+namespace detail {
+template <class T, int R>
+struct KnownGradientRecord {
+  Var<T, R> x;
+  View<T, R> gradient;
+  Var<T, 1> out;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    RowLossRecord<T>::deposit(tape, tape.gradient_of(out).data[0], x, gradient);
+  }
+};
+}  // namespace detail
+
+/// A scalar whose gradient with respect to `x` is already known. `gradient` is memory of the tape's.
+template <class T, class B, int R>
+Var<T, 1> with_gradient(Tape<T, B>& tape, std::type_identity_t<T> value, Var<T, R> x, View<T, R> gradient) {
+  const View<T, 1> y = tape.allocate(Shape<1>{1});
+  Kernels<B>::fill(tape.backend(), value, y);
+  const Var<T, 1> out = tape.result(y, x.slot);
+  tape.record(detail::KnownGradientRecord<T, R>{x, gradient, out});
+  return out;
+}
+
 /// A row loss as a leaf: value and all wanted gradients in one fused pass over the logits, at forward time.
 /// Throws what the engine throws: shape_error, value_error (labels, temperatures, a loss that is not finite).
 template <class T, class B, class Loss>

@@ -207,6 +207,26 @@ class Tape {
     run_backward();
   }
 
+  /// Evaluates a scalar and differentiates it at once, then forgets what that took: the memory of a sum of many parts is
+  /// that of one. `f()` builds the part from leaves whose slots have memory of their own (see leaf(value, slot)); their
+  /// gradients add up over the parts. Returns the value.
+  template <class F>
+  T add_part(F&& f) {
+    const auto values = values_.mark();
+    const auto payloads = payloads_.mark();
+    const std::size_t first = records_.size();
+    const Var<T, 1> part = f();
+    const T value = part.value.data[0];
+    if (part.slot) {
+      Kernels<B>::fill(*backend_, T(1), destination(part).view);
+      for (std::size_t i = records_.size(); i-- > first;) records_[i].run(records_[i].payload, *this);
+    }
+    records_.resize(first);
+    values_.release(values);
+    payloads_.release(payloads);
+    return value;
+  }
+
   // --- replay of non-smooth decisions -------------------------------------------------------------------------------
 
   enum class Kinks { live, record, replay };
