@@ -40,7 +40,7 @@ class Generator {
     plan = {Sweep{{{Block::source, options.generator_steps}, {Block::student, options.student_steps}}}};
   }
   std::string describe() const {
-    return detail::concat("generator ", network_->describe(), ", latent ", options.latent, ", steps ", options.generator_steps, ":",
+    return retort::detail::concat("generator ", network_->describe(), ", latent ", options.latent, ", steps ", options.generator_steps, ":",
                           options.student_steps);
   }
 

@@ -40,7 +40,7 @@ struct Standardize : nn::Stateless {
     std::copy(deviation.begin(), deviation.end(), d.begin());
     return divide(pass.tape, subtract(pass.tape, x, pass.tape.constant(m)), pass.tape.constant(d));
   }
-  std::string describe() const { return detail::concat("Standardize(", mean.size(), " channels)"); }
+  std::string describe() const { return retort::detail::concat("Standardize(", mean.size(), " channels)"); }
 };
 
 /// The generators of the DataFree family (DAFL, DFQ, DFAD, CMI): 0..1 pixels by a sigmoid, then the data set's normaliser.

@@ -77,7 +77,7 @@ struct OutOfDistribution {
     Tensor<T, 4, B> mixed_;
     std::vector<index_t> partner_;
   };
-  std::string describe() const { return detail::concat("out-of-distribution images, CutMix Beta(", alpha, ")"); }
+  std::string describe() const { return retort::detail::concat("out-of-distribution images, CutMix Beta(", alpha, ")"); }
 };
 
 }  // namespace retort::source

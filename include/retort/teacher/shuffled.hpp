@@ -97,7 +97,7 @@ class Shuffled {
   network_type& original() { return *original_; }
   network_type& clone(int k) { return clones_.at(static_cast<std::size_t>(k)); }
   std::string describe() const {
-    return detail::concat(clones_.size(), " shuffled clones of ", original_->describe(), ", convolutions ", first_, " to ", last_ - 1);
+    return retort::detail::concat(clones_.size(), " shuffled clones of ", original_->describe(), ", convolutions ", first_, " to ", last_ - 1);
   }
 
  private:
