@@ -17,9 +17,11 @@
 #include <retort/loss/jensen_shannon.hpp>
 #include <retort/loss/logit_mse.hpp>
 #include <retort/loss/normalized.hpp>
+#include <retort/loss/relational.hpp>
 #include <retort/loss/reverse_kl.hpp>
 #include <retort/loss/skew_kl.hpp>
 #include <retort/loss/soft_cross_entropy.hpp>
+#include <retort/loss/standardized.hpp>
 #include <retort/loss/total_variation.hpp>
 #include <retort/loss/transformed_teacher.hpp>
 #include <retort/method/disk.hpp>

@@ -1,7 +1,10 @@
 // Feature and relational losses: golden values and gradient norms, central differences, zeros at s = t, errors.
 #include <retort/autograd/grad_check.hpp>
 #include <retort/backend/cpu_kernels.hpp>
+#include <retort/loss/forward_kl.hpp>
 #include <retort/loss/relational.hpp>
+#include <retort/loss/standardized.hpp>
+#include <retort/method/roles.hpp>
 
 #include "golden.hpp"
 #include "support.hpp"
@@ -86,6 +89,39 @@ TEST_CASE("relational losses reproduce the golden values") {
         },
         vector_of(true), vector_of(false));
   check("PKT: s=fs; t=ft; eps=1e-7", ProbabilisticTransfer{}, vector_of(true), vector_of(false));
+}
+
+TEST_CASE("LSKD, DIST and the correlations of MLLD reproduce the golden values") {
+  const auto inputs = retort::test::golden_inputs<double>();
+  const auto matrix = [](const std::vector<double>& v) {
+    Tensor<double, 2> out(Shape{4, 5});
+    std::copy(v.begin(), v.end(), out.begin());
+    return out;
+  };
+  const auto s = matrix(inputs.student), t = matrix(inputs.teacher);
+  check("LSKD: s=zs; t=zt; T=2; factor T^2; std divisor C-1; eps=1e-7",
+        [](auto& tape, auto zs, auto zt) {
+          using V = Var<double, 2>;
+          Exchange<double, Cpu, V, V, V> seen{tape, zs, {}, {}, zs, zt};
+          return Standardized{SoftTargets{.temperature = 2}}.evaluate(seen);
+        },
+        s.clone(), t.clone());
+  check("DIST: s=zs; t=zt; beta=1; gamma=1; tau=1; eps=1e-8", Dist{}, s.clone(), t.clone());
+  check("DIST: s=zs; t=zt; beta=1; gamma=1; tau=4; eps=1e-8", Dist{.temperature = 4}, s.clone(), t.clone());
+  check("MLLD_batch: s=zs; t=zt; T=4; no T^2", BatchCorrelation{}, s.clone(), t.clone());
+  check("MLLD_class: s=zs; t=zt; T=4; no T^2", ClassCorrelation{}, s.clone(), t.clone());
+}
+
+TEST_CASE("standardising constant logits gives zeros and a defined gradient") {
+  Cpu cpu;
+  Tape<float, Cpu> tape(cpu);
+  Tensor<float, 2> z(Shape{2, 4});
+  for (float& x : z) x = 3;
+  const auto leaf = tape.leaf(View<const float, 2>(z.view()));
+  const auto y = standardize_rows(tape, leaf);
+  for (float v : y.value) CHECK(v == 0);
+  tape.backward(sum(tape, multiply(tape, y, y)));
+  for (float g : tape.gradient(leaf)) CHECK(std::isfinite(g));
 }
 
 TEST_CASE("feature losses vanish where student and teacher agree, with finite gradients") {
