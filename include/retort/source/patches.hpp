@@ -84,6 +84,34 @@ inline void colour_jitter(View<float, 3> image, const PatchOptions& o, Rng rng) 
 
 }  // namespace detail
 
+/// A picture without a photograph: overlapping discs and boxes of random grey or colour whose sizes follow a power law, so
+/// that edges occur at all scales ("dead leaves", Lee, Mumford & Huang 2001; Baradad et al. 2021 learn vision from them).
+/// H x W x C, pixels 0..1; a function of the seed. Throws value_error for an extent below 1.
+inline Tensor<float, 3> dead_leaves(index_t height, index_t width, index_t channels, std::uint64_t seed) {
+  require<value_error>(height >= 1 && width >= 1 && channels >= 1, "dead_leaves: expected positive extents, got ", height, " x ", width, " x ",
+                       channels);
+  Tensor<float, 3> out(Shape<3>{height, width, channels});
+  Rng rng(seed);
+  const double small = 1.5, large = static_cast<double>(std::min(height, width)) / 4;
+  const auto leaves = static_cast<int>(static_cast<double>(height * width) / 10);
+  for (int leaf = 0; leaf < leaves; ++leaf) {
+    const double u = rng.uniform_double();  // density r^-3 between the two radii
+    const double r = 1 / std::sqrt((1 - u) / (small * small) + u / (large * large));
+    const double y0 = rng.uniform_double() * static_cast<double>(height), x0 = rng.uniform_double() * static_cast<double>(width);
+    const bool disc = rng.uniform_double() < 0.5;
+    std::array<float, 4> colour{};
+    for (float& c : colour) c = rng.uniform();
+    const auto first = [](double at) { return std::max<index_t>(0, static_cast<index_t>(std::ceil(at))); };
+    for (index_t y = first(y0 - r); y < height && static_cast<double>(y) <= y0 + r; ++y)
+      for (index_t x = first(x0 - r); x < width && static_cast<double>(x) <= x0 + r; ++x) {
+        const double dy = static_cast<double>(y) - y0, dx = static_cast<double>(x) - x0;
+        if (disc && dy * dy + dx * dx > r * r) continue;
+        for (index_t c = 0; c < channels; ++c) out(y, x, c) = colour[static_cast<std::size_t>(c % 4)];
+      }
+  }
+  return out;
+}
+
 /// Cuts `count` patches of `size` x `size` pixels from one image (H x W x C, pixels 0..1): a random half of it, a random
 /// resized crop of that to floor(sqrt(2) size) pixels, a random rotation and shear, the centre, colour jitter. A function of
 /// the seed and the patch's number alone. The labels of the result say nothing (all 0): it is for OutOfDistribution.

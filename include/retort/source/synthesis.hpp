@@ -22,13 +22,6 @@ struct SynthesisExchange : Base {
 
 namespace source {
 
-/// Class of the largest logit in each row; of equal ones the lowest.
-template <class T>
-void argmax_rows(View<const T, 2> logits, std::int32_t* to) {
-  for (index_t i = 0; i < logits.extent(0); ++i)
-    to[i] = static_cast<std::int32_t>(std::max_element(logits.row(i), logits.row(i) + logits.extent(1)) - logits.row(i));
-}
-
 /// Shows a synthesised batch to both networks and gives the exchange to the objective and then to `extra`, a defence's
 /// term: `Var<T, 1> extra(exchange, value)`. The teacher is frozen; the student behaves as in training (batch statistics)
 /// but does not learn. `targets` empty: the teacher's own classes.
@@ -45,7 +38,7 @@ Var<T, 1> synthesis_loss(Method& method, Tape<T, B>& tape, V images, View<const 
   auto s = method.student_policy().answer(trained, question);
   if (targets.empty()) {
     auto* classes = tape.template allocate_raw<std::int32_t>(images.extent(0));
-    argmax_rows(result_of(t).value, classes);
+    Kernels<B>::arg_max_rows(tape.backend(), result_of(t).value, classes);
     targets = {classes, {images.extent(0)}};
   }
   using Base = Exchange<T, B, V, decltype(s), decltype(t)>;
