@@ -243,13 +243,17 @@ class Evaluation {
     for (bool first = true; first || unfinished(w); first = false) {
       const Temperatures round = choose_round(r, w, first);
       const bool at_one = round.student == T(1) && round.teacher == T(1);
-      if (one_bits != 0 && first)
-        softmaxes<one_bits, own_bits>(w.one, w, {}, at_one, top_s, top_t);
+      if (one_bits != 0 && first && (at_one || !squares(round))) softmaxes<one_bits, own_bits>(w.one, w, {}, at_one, top_s, top_t);
       if (one_bits != 0 && first && at_one) {
         w.own = w.one;
       } else if (own_bits != 0) {
         std::copy_n(w.buffer, 2, w.own.e);
         softmaxes<own_bits, 0>(w.own, w, round, false, top_s, top_t);
+        if constexpr (may_square)
+          if (first && squares(round)) {
+            set_scales(w.one, {}, top_s, top_t);
+            student_by_squaring<one_bits>(w.one, w.own.e[0], w.z, w.classes, squarings(round.student));
+          }
       }
       describe(r, w, round.student, label);
       bool every = true;
@@ -322,13 +326,20 @@ class Evaluation {
     return round;
   }
 
-  /// The pass of `Bits`, or where `all` that of `Bits` and `More` together.
-  template <unsigned Bits, unsigned More>
-  static void softmaxes(Softmaxes<T>& s, const Work& w, Temperatures at, bool all, T top_s, T top_t) {
+  /// Temperature one needs the student's exponentials alone, and the round has them at a power of it.
+  static constexpr bool may_square = one_bits != 0 && (one_bits & ~(student | mean)) == 0 && (own_bits & student) != 0;
+  static bool squares(Temperatures round) { return may_square && squarings(round.student) > 0; }
+
+  static void set_scales(Softmaxes<T>& s, Temperatures at, T top_s, T top_t) {
     s.scale[0] = T(log2_e) / at.student;
     s.scale[1] = T(log2_e) / at.teacher;
     s.shift[0] = top_s * s.scale[0];
     s.shift[1] = top_t * s.scale[1];
+  }
+  /// The pass of `Bits`, or where `all` that of `Bits` and `More` together.
+  template <unsigned Bits, unsigned More>
+  static void softmaxes(Softmaxes<T>& s, const Work& w, Temperatures at, bool all, T top_s, T top_t) {
+    set_scales(s, at, top_s, top_t);
     if (all && (More & ~Bits) != 0)
       exponentials<Bits | More>(s, w.z, w.t, w.classes, w.ahead);
     else

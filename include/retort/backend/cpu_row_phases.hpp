@@ -1,6 +1,7 @@
 #pragma once
 // Phases 1 and 2 of the row-loss engine: the loops over a row that do not know any loss.
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <retort/backend/cpu_common.hpp>
@@ -126,6 +127,43 @@ __attribute__((flatten, noinline)) void exponentials(Softmaxes<T>& s, const T* z
   const T log_ratio = s.log_sum[0] - s.log_sum[1];
   if constexpr (Bits & forward) s.forward_kl = T(ln2) * gap_f.sum() * s.inverse[1] + log_ratio;
   if constexpr (Bits & reverse) s.reverse_kl = T(ln2) * gap_r.sum() * s.inverse[0] - log_ratio;
+  if constexpr (Bits & mean) s.mean_log_p = T(ln2) * sum_y.sum() / T(width) - s.log_sum[0];
+}
+
+/// Number of squarings that turn exponentials at a temperature into those at one: 1, 2, 3 for 2, 4, 8, else 0.
+template <class T>
+constexpr int squarings(T temperature) {
+  return temperature == T(2) ? 1 : temperature == T(4) ? 2 : temperature == T(8) ? 3 : 0;
+}
+
+/// Phase 2 at temperature one, from the student's exponentials at a temperature that is a power of two: squaring is
+/// cheaper than another exponential. Soft targets at T = 4 beside cross-entropy are the usual case.
+template <unsigned Bits, class T>
+__attribute__((flatten, noinline)) void student_by_squaring(Softmaxes<T>& s, const T* e, const T* z, index_t width, int times) {
+  static_assert((Bits & ~(student | mean)) == 0);
+  using P = simd::Native<T>;
+  // Keeps the result a normal number, as the exponential itself does.
+  const P least(std::exp2(T(std::numeric_limits<T>::min_exponent) / T(1 << times))), zero(T(0));
+  const P scale(s.scale[0]), shift(s.shift[0]);
+  P sum(T(0)), sum_y(T(0));
+  const auto run = [&](auto power) __attribute__((always_inline)) {
+    sweep<T>(width, [&](index_t i, auto part) __attribute__((always_inline)) {
+      const P x = power(max(P::load(e + i), least));
+      x.store(s.e[0] + i);
+      sum += part.keep(x, zero);
+      if constexpr (Bits & mean) sum_y += part.keep(fma(part.load(z + i), scale, -shift), zero);
+    });
+  };
+  const auto square = [](P x) { return x * x; };
+  if (times == 1)
+    run(square);
+  else if (times == 2)
+    run([=](P x) { return square(square(x)); });
+  else
+    run([=](P x) { return square(square(square(x))); });
+  const T total = sum.sum();
+  s.inverse[0] = T(1) / total;
+  s.log_sum[0] = std::log(total);
   if constexpr (Bits & mean) s.mean_log_p = T(ln2) * sum_y.sum() / T(width) - s.log_sum[0];
 }
 
