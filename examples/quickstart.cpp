@@ -30,13 +30,13 @@ int main(int argc, char** argv) {
   nlohmann::json runs = nlohmann::json::array();
   for (int seed = 0; seed < seeds; ++seed) {
     std::clog << "seed " << seed + 1 << " of " << seeds << '\n';
-    const auto [train, test] = digits.split(0.3, static_cast<std::uint64_t>(seed));  // 539 to learn from, 1258 held out
+    const auto split = digits.split(0.3, static_cast<std::uint64_t>(seed));  // 539 to learn from, 1258 held out
     const FitOptions options{.epochs = epochs, .batch_size = 32, .seed = static_cast<std::uint64_t>(seed)};
     Network<TeacherNet> teacher(teacher_net, options.seed);
     Network<StudentNet> one(student_net, options.seed + 100), other = one.clone();  // the same start
     const auto run = [&](auto& method, const char* name, std::vector<double>& scores) {
       std::clog << "  " << name << '\n';
-      const Report report = fit(method, train, optimizer, options, callbacks::Accuracy{test, "accuracy", epochs},
+      const Report report = fit(method, split.train, optimizer, options, callbacks::Accuracy{split.test, "accuracy", epochs},
                                 callbacks::ProgressBar{std::clog, 1});
       scores.push_back(100 * report.final_metric("accuracy"));
       runs.push_back({{"arm", name}, {"accuracy", scores.back()}, {"report", report}});
