@@ -23,7 +23,8 @@ concept TeacherPolicy = requires {
   "`answer(pass, batch)`; see retort/teacher/frozen.hpp"
 
 /// A student answers, owns the parameters that learn, and names its result. Members: `using role =
-/// retort::role::student`, `answer(pass, batch)`, `parameters()`, `result()`, `visit_state(f)`; optionally
+/// retort::role::student`, `answer(pass, batch)`, `parameters()`, `network()` (what learns; rolled back when `fit` fails), `result()`,
+/// `visit_state(f)`; optionally
 /// `before_step(exchange, loss)` (after backward, before the optimiser: it may add to gradients), `after_step()`, and a
 /// `player` block. See retort/student/trainable.hpp.
 template <class P>
@@ -31,11 +32,12 @@ concept StudentPolicy = requires(P& p) {
   typename P::role;
   requires std::is_same_v<typename P::role, role::student>;
   p.parameters();
+  p.network();
   p.result();
 };
 #define RETORT_STUDENT_MESSAGE                                                                                            \
   "retort: the student slot needs a student policy: `using role = retort::role::student`, `answer(pass, batch)`, "         \
-  "`parameters()` and `result()`; see retort/student/trainable.hpp"
+  "`parameters()`, `network()` and `result()`; see retort/student/trainable.hpp"
 
 /// A censor decides what is withheld, re-weighted or gated. Members: `using role = retort::role::censor` and
 /// `apply(exchange)`, which may set weights, temperatures and extras; a learned one adds `prepare`, `objective(exchange,
@@ -62,6 +64,17 @@ concept SourcePolicy = requires {
 #define RETORT_SOURCE_MESSAGE                                                                                             \
   "retort: the source slot needs a source policy: `using role = retort::role::source`, `needs_input_gradient` and "        \
   "`State<T, B, Data>` with begin, next and batches; see retort/source/dataset.hpp"
+
+/// A predictor says how the distilled model answers. Members: `using role = retort::role::predictor` and
+/// `answer(pass, network, batch)`. See retort/predict/student_only.hpp.
+template <class P>
+concept PredictorPolicy = requires {
+  typename P::role;
+  requires std::is_same_v<typename P::role, role::predictor>;
+};
+#define RETORT_PREDICTOR_MESSAGE                                                                                          \
+  "retort: the predictor slot needs a predictor policy: `using role = retort::role::predictor` and "                       \
+  "`answer(pass, network, batch)`; see retort/predict/student_only.hpp"
 
 /// An optimiser: hyper-parameters `lr`, `schedule`, `clip`, a `State<T, B>`, `make` and `step`. See
 /// retort/optim/optimizer.hpp.

@@ -62,6 +62,7 @@ class Distiller {
   static_assert(StudentPolicy<Student>, RETORT_STUDENT_MESSAGE);
   static_assert(CensorPolicy<Censor>, RETORT_CENSOR_MESSAGE);
   static_assert(SourcePolicy<Source>, RETORT_SOURCE_MESSAGE);
+  static_assert(PredictorPolicy<Predictor>, RETORT_PREDICTOR_MESSAGE);
   static_assert(!Source::needs_input_gradient || Teacher::differentiable,
                 "retort: this source synthesises its batches by differentiating through the teacher, but the teacher has no "
                 "input gradients (a cached one does not); use teacher::Frozen or an ensemble of logits; see retort/source");
