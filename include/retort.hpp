@@ -1,7 +1,9 @@
 #pragma once
 // Everything that runs on the CPU. Plain C++20: no CUDA toolkit is needed for anything that this header names.
 
+#include <retort/attack/poisoner.hpp>
 #include <retort/backend/cpu_kernels.hpp>
+#include <retort/censor/pseudo_labels.hpp>
 #include <retort/censor/threshold.hpp>
 #include <retort/censor/weights.hpp>
 #include <retort/concepts.hpp>
@@ -11,6 +13,7 @@
 #include <retort/data/gather.hpp>
 #include <retort/data/idx.hpp>
 #include <retort/autograd/grad_check.hpp>
+#include <retort/defense/with_abd.hpp>
 #include <retort/loss/cross_entropy.hpp>
 #include <retort/loss/decoupled.hpp>
 #include <retort/loss/hinton_loss.hpp>
@@ -24,8 +27,13 @@
 #include <retort/loss/standardized.hpp>
 #include <retort/loss/total_variation.hpp>
 #include <retort/loss/transformed_teacher.hpp>
+#include <retort/method/dafl.hpp>
+#include <retort/method/dfad.hpp>
+#include <retort/method/dfq.hpp>
 #include <retort/method/disk.hpp>
 #include <retort/method/hinton.hpp>
+#include <retort/method/out_of_distribution.hpp>
+#include <retort/method/zskt.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/teacher/cached.hpp>
 #include <retort/train/callbacks.hpp>

@@ -83,6 +83,16 @@ TEST_CASE("every generator method trains generator and student, and leaves the t
   run(std::type_identity<Dfad<Net, Net, Gen>>{}, Dfad<Net, Net, Gen>::source::objective_type{});
 }
 
+TEST_CASE("zero-shot transfer with attention over a stage") {
+  World w;
+  using Staged = nn::Sequential<nn::Conv2d, nn::BatchNorm, nn::Relu, nn::Tap<feature>, nn::GlobalAveragePool, nn::Linear>;
+  const auto staged = [](index_t width) { return Staged(nn::Conv2d{1, width}, nn::BatchNorm{width}, {}, {}, {}, nn::Linear{width, 3}); };
+  Network<Staged> teacher(staged(8), 1), student(staged(4), 2);
+  ZsktWithAttention<Staged, Staged, Gen, Cpu, feature> method{teacher, student, loss::Joint{loss::KlMean{}, loss::OnTaps<loss::AttentionTransfer, feature>{.weight = 250}}, {}, {w.generator, w.schedule}};
+  const Report report = fit(method, data::None{}, adam, {.epochs = 3, .batch_size = 16, .seed = 3});
+  CHECK(report.epochs.back().loss < report.epochs.front().loss);
+}
+
 TEST_CASE("WithAbd<Zskt>: selection, vaccine, then self-retrospection; the same bits each time") {
   World w;
   using Method = WithAbd<Zskt<Net, Net, Gen>>;

@@ -5,21 +5,6 @@
 
 namespace retort::functor {
 
-/// 1 / sqrt(x), x > 0; smaller values count as 1e-30, so that a row of zeros has a finite norm.
-struct InverseSqrt {
-  static constexpr bool kink = false;
-  template <class V>
-  RETORT_HD V value(V x) const {
-    using namespace math;
-    return exp(V(-0.5) * log(max(x, V(1e-30f))));
-  }
-  template <class V>
-  RETORT_HD V derivative(V x, V y) const {
-    using namespace math;
-    return V(-0.5) * y / max(x, V(1e-30f));
-  }
-};
-
 /// x log x, x >= 0, with 0 log 0 = 0: the terms of an entropy.
 struct XLogX {
   static constexpr bool kink = false;
