@@ -31,7 +31,8 @@ int main(int argc, char** argv) {
   for (int seed = 0; seed < seeds; ++seed) {
     std::clog << "seed " << seed + 1 << " of " << seeds << '\n';
     const auto s = static_cast<std::uint64_t>(seed);
-    const auto [train, test] = digits.split(0.3, s);  // 539 to learn from, 1258 held out
+    const auto parts = digits.split(0.3, s);  // 539 to learn from, 1258 held out
+    const Dataset<2>&train = parts.train, &test = parts.test;
     const FitOptions passes{.epochs = 3 * rounds, .batch_size = 32, .seed = s};
 
     Network<TeacherNet> teacher(TeacherNet(nn::Linear{64, 256}, nn::Relu{}, nn::Dropout{0.3f}, nn::Linear{256, 256}, nn::Relu{}, nn::Dropout{0.3f},

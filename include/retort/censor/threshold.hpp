@@ -69,6 +69,9 @@ struct Threshold {
     const auto log_p = log_softmax(tape, logits).value;
     const View<T, 1> weights = tape.allocate(Shape<1>{logits.extent(0)});
     for (index_t i = 0; i < weights.size(); ++i) {
+      if constexpr (std::is_same_v<Measure, LabelLoss>)
+        require<value_error>(exchange.labels.data[i] >= 0 && exchange.labels.data[i] < log_p.extent(1), "censor::Threshold: label ",
+                             exchange.labels.data[i], " of row ", i, " is outside [0, ", log_p.extent(1), ")");
       const double m = static_cast<double>(Measure::of(log_p.row(i), log_p.extent(1), exchange.labels.empty() ? 0 : exchange.labels.data[i]));
       weights.data[i] = low <= m && m <= high ? T(1) : static_cast<T>(outside);
     }
