@@ -1,4 +1,4 @@
-// DiSK-3: the 8x8 digits, a wide teacher and narrow students. Usage: disk_digits [name=value ...]
+// DiSK-3: the 8x8 digits, a wide teacher and narrow students. Usage: disk_experiment_digits [name=value ...]
 // seeds=20 first_seed=0 width=6 form=common|24|25|poster input=teacher|both (common form) split=test|validation, and the names of experiment::Recipe.
 
 #include "experiment.hpp"
@@ -50,7 +50,7 @@ void run(const Arguments& a, const Recipe& r, const Guide& guide) {
 
 int main(int argc, char** argv) {
   const Arguments a(argc, argv);
-  print_header("disk_digits", a);
+  print_header("disk_experiment_digits", a);
   const Recipe r = Recipe::from(a, {.student_temperature = 2});  // chosen on the validation split: see the results page
   const std::string form = a.text("form", "common");
   const auto b23 = censor::guide_b23(10, 32, 32);

@@ -1,5 +1,5 @@
 // DiSK on Fashion-MNIST: a small CNN as teacher, a student at least eight times smaller. The set lies under
-// RETORT_DATA_DIR (environment, else what CMake was told). Usage: disk_fashion [name=value ...]: seeds=5 samples=6000
+// RETORT_DATA_DIR (environment, else what CMake was told). Usage: disk_experiment_fashion [name=value ...]: seeds=5 samples=6000
 // channels=4, and the names of experiment::Recipe.
 
 #include "experiment.hpp"
@@ -15,7 +15,7 @@ using Method = Disk<teacher::Cached<teacher::Frozen<TeacherNet>>, StudentNet, ce
 
 int main(int argc, char** argv) {
   const Arguments a(argc, argv);
-  print_header("disk_fashion", a);
+  print_header("disk_experiment_fashion", a);
   const char* folder = std::getenv("RETORT_DATA_DIR");
   const auto [all, test] = data::load_mnist(std::string(folder ? folder : RETORT_DATA_DIR) + "/fashion-mnist");
   const Recipe r = Recipe::from(a, {.rounds = 5, .student_temperature = 2, .kd_tuned = 2, .batch_size = 64});  // DiSK's numbers: those chosen on digits

@@ -1,5 +1,5 @@
 // DiSK-2: six Gaussian clusters of three classes in the plane; a student whose few hidden units fit only some of them.
-// Usage: disk_gaussians [name=value ...]: seeds=100 first_seed=0 hidden=3 deviation=0.2 and the names of experiment::Recipe.
+// Usage: disk_experiment_gaussians [name=value ...]: seeds=100 first_seed=0 hidden=3 deviation=0.2 and the names of experiment::Recipe.
 
 #include "experiment.hpp"
 
@@ -33,7 +33,7 @@ double share_solved(const std::vector<double>& accuracies) {
 
 int main(int argc, char** argv) {
   const Arguments a(argc, argv);
-  print_header("disk_gaussians", a);
+  print_header("disk_experiment_gaussians", a);
   Recipe defaults{.rounds = 40, .student_temperature = 1, .teacher_temperature = 2, .kd_temperature = 2, .hints = 3, .lr = 0.05f, .batch_size = 100};
   const Recipe r = Recipe::from(a, defaults);
   const int seeds = a.count("seeds", 100), first = a.count("first_seed", 0);

@@ -1,4 +1,4 @@
-// DiSK-1: the one-dimensional world, (1) to (6) of its specification. Usage: disk_landscape_experiment [sets=20]
+// DiSK-1: the one-dimensional world, (1) to (6) of its specification. Usage: disk_experiment_landscape [sets=20]
 
 #include "disk_interval.hpp"
 #include "experiment.hpp"
@@ -49,7 +49,7 @@ int joint_arrivals(const std::vector<Sample>& data, double budget, bool partitio
 
 int main(int argc, char** argv) {
   const Arguments a(argc, argv);
-  experiment::print_header("disk_landscape_experiment", a);
+  experiment::print_header("disk_experiment_landscape", a);
   std::cout << std::fixed << std::setprecision(3);
   const auto world = midpoints();
   const double one = accuracy(world, {}, {2, 1}), two = accuracy(world, {}, {2, 5}), three = accuracy(world, {}, {5, 2});
