@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
     table.add("oracle gate (middle column)", accuracy(helped, test));
   }
   table.print("KD");
+  if (r.kd_tuned > 0) table.print("KD, tuned temperature");
   gates.print("");
   std::cout << "|arm|seeds at 99 % or more|\n|---|---|\n";
   Table solved;

@@ -2,6 +2,7 @@
 // How the price of a guide's help and its budget move from epoch to epoch. All are pure functions of the epoch, except
 // DualAscent, whose memory is part of checkpoints.
 
+#include <algorithm>
 #include <cmath>
 #include <retort/core/error.hpp>
 #include <string>
