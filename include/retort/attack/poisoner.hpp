@@ -80,4 +80,26 @@ BackdoorScore backdoor_score(Network<Architecture, Backend>& network, const Data
   return {metrics::accuracy(clean, clean_test.label_view()), target_rate(attacked, target)};
 }
 
+/// A callback that records the attack success rate of the student on `stamped` images after each `every` epochs (and the
+/// last): metric `asr`. Refers to the images.
+class SuccessRate {
+ public:
+  SuccessRate(const Dataset<4>& stamped, std::int32_t target, int every = 1) : stamped_(&stamped), target_(target), every_(every) {}
+  template <class S>
+  void on_epoch_end(S& session) {
+    const int epoch = session.progress().epoch + 1;
+    if (epoch % every_ && epoch != session.options().epochs) return;
+    auto& method = session.method();
+    const auto logits = predict_logits<typename S::scalar>(session.backend(), *stamped_, [&](auto& pass, const auto& batch) {
+      return result_of(method.predictor_policy().answer(pass, method.student_policy().result(), batch));
+    });
+    session.record().metrics.emplace_back("asr", target_rate(logits, target_));
+  }
+
+ private:
+  const Dataset<4>* stamped_;
+  std::int32_t target_;
+  int every_;
+};
+
 }  // namespace retort::attack
