@@ -33,7 +33,7 @@ using WithRetrospection = typename Method::template with_student<
 
 /// Anti-Backdoor Data-Free distillation around any data-free method, which stays as it is: vaccine early, self-retrospection
 /// late. Hong et al. 2023, "Revisiting Data-Free Knowledge Distillation with Poisoned Teachers". Example:
-/// examples/anti_backdoor.cpp.
+/// benchmarks/abd/abd.cpp.
 template <class Method, class Kl = loss::KlMean>
 using WithAbd = WithRetrospection<WithVaccine<Method>, Kl>;
 
