@@ -28,6 +28,23 @@ struct Gemm {
                          " does not give c ", c.shape);
     if (m == 0 || n == 0) return;
     const index_t grain = std::max<index_t>(max_tile_rows<tile_vectors>, (1 << 17) / (n * k + 1));
+#ifndef EIGEN_USE_BLAS
+    // Several workers share one packed copy of b, which they make together; one worker packs block by block.
+    ArenaScope scope(cpu.scratch());
+    T* shared = nullptr;
+    if (cpu.slices(m, grain) > 1 && n * k <= shared_limit) {
+      const index_t panels = (n + panel_width<T> - 1) / panel_width<T>, blocks = k_blocks<T>(k);
+      shared = cpu.scratch().template allocate<T>(k * panels * panel_width<T>);
+      cpu.parallel(panels, 1, [&](index_t first, index_t last, int) {
+        for (index_t block = 0; block < blocks; ++block) {
+          const index_t k0 = k * block / blocks, length = k * (block + 1) / blocks - k0;
+          for (index_t j = first * panel_width<T>; j < std::min(n, last * panel_width<T>); j += panel_width<T>)
+            pack_panel(shared + k0 * panels * panel_width<T> + j * length, b.data + (bt ? j * k + k0 : k0 * n + j), bt ? 1 : n,
+                       bt ? k : 1, length, std::min(n - j, panel_width<T>));
+        }
+      });
+    }
+#endif
     cpu.parallel(m, grain, [&](index_t first, index_t last, int worker) {
 #ifdef EIGEN_USE_BLAS
       (void)worker;
@@ -35,9 +52,9 @@ struct Gemm {
 #else
       const TileJob<T> job{.bias = bias, .add = write == Write::add, .relu = epilogue == Epilogue::relu};
       if (at)
-        by_tiles<Rows::contiguous>(cpu.scratch(worker), a, b, bt, c, job, first, last);
+        by_tiles<Rows::contiguous>(cpu.scratch(worker), a, b, bt, c, job, first, last, shared);
       else
-        by_tiles<Rows::strided>(cpu.scratch(worker), a, b, bt, c, job, first, last);
+        by_tiles<Rows::strided>(cpu.scratch(worker), a, b, bt, c, job, first, last, shared);
 #endif
     });
   }
@@ -56,37 +73,48 @@ struct Gemm {
   }
 
  private:
+  /// Depth of a block of K, and how many blocks there are.
+  template <class T>
+  static constexpr index_t most_k = 2048 / static_cast<index_t>(sizeof(T));
+  template <class T>
+  static index_t k_blocks(index_t k) {
+    return std::max<index_t>(1, (k + most_k<T> - 1) / most_k<T>);
+  }
+  /// Elements of b beyond which a shared packed copy would leave the second-level cache.
+  static constexpr index_t shared_limit = index_t{1} << 19;
+
   /// Rows [first, last) of c. K and N are cut into blocks so that a packed block of b stays in the second-level cache
   /// and the rows of a that a tile reads in the first. The first block of K writes as the caller asked and adds the
   /// bias, the others add; the last one applies the epilogue.
   template <Rows A, class T>
   static void by_tiles(Arena<Cpu>& scratch, View<const T, 2> a, View<const T, 2> b, bool b_transposed, View<T, 2> c,
-                       TileJob<T> job, index_t first, index_t last) {
-    constexpr index_t most_k = 2048 / static_cast<index_t>(sizeof(T)), most_n = 8 * panel_width<T>;
+                       TileJob<T> job, index_t first, index_t last, const T* shared) {
+    constexpr index_t most_n = 8 * panel_width<T>;
     const index_t n = c.extent(1), k = a.extent(A == Rows::contiguous ? 0 : 1), lda = a.extent(1), ldb = b.extent(1);
-    const index_t k_blocks = std::max<index_t>(1, (k + most_k - 1) / most_k);
+    const index_t blocks = k_blocks<T>(k), padded_n = (n + panel_width<T> - 1) / panel_width<T> * panel_width<T>;
     const index_t tiles = tile_count<T>(last - first, n);
     // Few rows do not repay the copy of a panel that can be read in place.
-    const bool in_place = !b_transposed && tiles <= 4;
+    const bool in_place = !shared && !b_transposed && tiles <= 4;
 
     ArenaScope scope(scratch);
-    T* const packed = scratch.allocate<T>(std::min(k, most_k) * std::min(n + panel_width<T>, most_n));
+    T* const own = shared ? nullptr : scratch.allocate<T>(std::min(k, most_k<T>) * std::min(n + panel_width<T>, most_n));
     const T* bias = std::exchange(job.bias, nullptr);
     const bool relu = std::exchange(job.relu, false);
     job.a_stride = lda;
     job.c_stride = n;
-    for (index_t block = 0; block < k_blocks; ++block) {
-      const index_t k0 = k * block / k_blocks;
-      job.length = k * (block + 1) / k_blocks - k0;
-      job.relu = relu && block == k_blocks - 1;
+    for (index_t block = 0; block < blocks; ++block) {
+      const index_t k0 = k * block / blocks;
+      job.length = k * (block + 1) / blocks - k0;
+      job.relu = relu && block == blocks - 1;
       for (index_t n0 = 0; n0 < n; n0 += most_n) {
         const index_t n1 = std::min(n0 + most_n, n);
         const auto source = [&](index_t j) { return b.data + (b_transposed ? j * ldb + k0 : k0 * ldb + j); };
         const auto reads_in_place = [&](index_t columns) { return in_place && columns == panel_width<T>; };
-        for (index_t j = n0; j < n1; j += panel_width<T>) {
+        const T* const packed = shared ? shared + k0 * padded_n + n0 * job.length : own;
+        for (index_t j = n0; j < n1 && !shared; j += panel_width<T>) {
           const index_t columns = std::min(n1 - j, panel_width<T>);
           if (!reads_in_place(columns))
-            pack_panel(packed + (j - n0) * job.length, source(j), b_transposed ? 1 : ldb, b_transposed ? ldb : 1,
+            pack_panel(own + (j - n0) * job.length, source(j), b_transposed ? 1 : ldb, b_transposed ? ldb : 1,
                        job.length, columns);
         }
         for (index_t t = 0; t < tiles; ++t) {
