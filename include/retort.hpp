@@ -38,4 +38,5 @@
 #include <retort/teacher/cached.hpp>
 #include <retort/train/callbacks.hpp>
 #include <retort/train/fit.hpp>
+#include <retort/train/generations.hpp>
 #include <retort/train/statistics.hpp>
