@@ -3,6 +3,7 @@
 
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
+#include <retort/loss/logit_mse.hpp>
 #include <retort/loss/reverse_kl.hpp>
 #include <torch/torch.h>
 
@@ -21,6 +22,15 @@ struct Four {
   loss::ReverseKl<BatchMean, loss::TSquared> reverse{.temperature = temperature};
   loss::JensenShannon<BatchMean, loss::TSquared> middle{.temperature = temperature};
   constexpr auto terms() const { return loss::Sum{soft, hard, reverse, middle}; }
+};
+
+/// The same with the squared difference of logits in place of Jensen-Shannon.
+struct FourSimple {
+  loss::SoftTargets soft{.temperature = temperature};
+  loss::CrossEntropy<BatchMean> hard{};
+  loss::ReverseKl<BatchMean, loss::TSquared> reverse{.temperature = temperature};
+  loss::LogitMse<ElementMean> logits{};
+  constexpr auto terms() const { return loss::Sum{soft, hard, reverse, logits}; }
 };
 
 torch::Tensor with_gradient(const torch::Tensor& s, const std::function<torch::Tensor(const torch::Tensor&)>& f) {
@@ -68,6 +78,12 @@ void loss_group() {
       return scale * (d(ls, lt) + d(lt, ls) + 0.5 * (d(lm, lt) + d(lm, ls))) + torch::nn::functional::cross_entropy(z, ty);
     };
   };
+  const auto simple = [&](Divergence d) {
+    return [=](const torch::Tensor& z) {
+      const auto ls = torch::log_softmax(z / temperature, 1), lt = torch::log_softmax(tt / temperature, 1);
+      return scale * (d(ls, lt) + d(lt, ls)) + torch::nn::functional::cross_entropy(z, ty) + torch::mse_loss(z, tt);
+    };
+  };
   const auto compare = [&](const char* name, auto&& loss, const auto& phrase) {
     const auto ours = [&] { return K::row_loss(cpu, loss, batch, out); };
     const double mine = ours();
@@ -81,6 +97,7 @@ void loss_group() {
   };
   compare("soft targets", loss::SoftTargets{.temperature = temperature}, soft);
   compare("soft targets + cross-entropy + reverse KL + Jensen-Shannon", Four{}, four);
+  compare("soft targets + cross-entropy + reverse KL + squared logit difference", FourSimple{}, simple);
 }
 
 }  // namespace peers
