@@ -21,6 +21,15 @@ void* counted(std::size_t bytes, std::size_t alignment) {
 
 void* operator new(std::size_t n) { return counted(n, 16); }
 void* operator new[](std::size_t n) { return counted(n, 16); }
+// std::stable_sort and others allocate by the nothrow form and free by the plain one: both must be replaced together.
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  try {
+    return counted(n, 16);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void* operator new[](std::size_t n, const std::nothrow_t& tag) noexcept { return operator new(n, tag); }
 void* operator new(std::size_t n, std::align_val_t a) { return counted(n, static_cast<std::size_t>(a)); }
 void* operator new[](std::size_t n, std::align_val_t a) { return counted(n, static_cast<std::size_t>(a)); }
 void operator delete(void* p) noexcept { std::free(p); }
