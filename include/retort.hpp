@@ -18,7 +18,7 @@
 #include <retort/loss/decoupled.hpp>
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
-#include <retort/loss/logit_mse.hpp>
+#include <retort/loss/logit_distance.hpp>
 #include <retort/loss/normalized.hpp>
 #include <retort/loss/relational.hpp>
 #include <retort/loss/reverse_kl.hpp>

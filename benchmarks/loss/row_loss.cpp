@@ -10,7 +10,7 @@
 #include <retort/core/tensor.hpp>
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
-#include <retort/loss/logit_mse.hpp>
+#include <retort/loss/logit_distance.hpp>
 #include <retort/loss/reverse_kl.hpp>
 
 namespace {

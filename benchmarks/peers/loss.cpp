@@ -3,7 +3,7 @@
 
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
-#include <retort/loss/logit_mse.hpp>
+#include <retort/loss/logit_distance.hpp>
 #include <retort/loss/reverse_kl.hpp>
 #include <torch/torch.h>
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <retort/autograd/grad_check.hpp>
 #include <retort/backend/cpu_kernels.hpp>
-#include <retort/loss/logit_l1.hpp>
+#include <retort/loss/logit_distance.hpp>
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/zskt.hpp>
 #include <retort/train/fit.hpp>

@@ -3,10 +3,10 @@
 // [0, 1], learned by censor::Guide, adds to the student's probabilities of the hinted classes, so that what a small
 // student cannot follow pulls less on it.
 
-#include <limits>
 #include <retort/loss/cross_entropy.hpp>
 #include <retort/loss/evaluate.hpp>
 #include <retort/loss/forward_kl.hpp>
+#include <retort/loss/top_classes.hpp>
 
 namespace retort::loss {
 
@@ -68,17 +68,7 @@ struct ScaffoldedHint {
   template <class V>
   RETORT_HD V hinted(const BasicCell<V>& c, V value) const {
     using namespace math;
-    const auto last = index_like(c.index, c.extra[2]);
-    const auto in_top = (c.t > V(c.extra[1])) | ((c.t == V(c.extra[1])) & (c.index <= last));
-    return select(in_top | c.is_label, value, V(0));
-  }
-  /// A column number that travelled as a floating-point extra, as the type of a cell's index.
-  template <class Index, class T>
-  static RETORT_HD Index index_like(Index, T column) {
-    if constexpr (requires { typename Index::value_type; })
-      return Index(static_cast<typename Index::value_type>(column));
-    else
-      return static_cast<Index>(column);
+    return select(detail::in_top(c, 1) | c.is_label, value, V(0));
   }
   /// The logarithm's argument stays a normal number, also in float, and so do the slopes' sums.
   template <class V>
@@ -99,11 +89,7 @@ struct ScaffoldedHint {
 struct TopClasses {
   index_t count = 10;
   /// Throws value_error unless 1 <= count <= classes.
-  index_t of(index_t classes) const {
-    require<value_error>(count >= 1 && count <= classes, "ScaffoldedSoftTargets: help on the top ", count, " classes, but there are ",
-                         classes, "; expected 1 to ", classes);
-    return count;
-  }
+  index_t of(index_t classes) const { return detail::top_count("ScaffoldedSoftTargets", count, classes); }
 };
 /// Help on all classes, as on the authors' poster.
 struct AllClasses {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <retort/loss/logit_l1.hpp>
+#include <retort/loss/logit_distance.hpp>
 #include <retort/method/distiller.hpp>
 #include <retort/source/generator.hpp>
 
