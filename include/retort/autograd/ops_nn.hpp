@@ -149,6 +149,43 @@ struct UpsampleRecord {
     Kernels<B>::upsample_nearest_backward(tape.backend(), factor, tape.gradient_of(out), to.view, to.write);
   }
 };
+template <class T>
+struct AdaptivePoolRecord {
+  Var<T, 4> x, out;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    const auto to = tape.destination(x);
+    Kernels<B>::adaptive_average_pool_backward(tape.backend(), tape.gradient_of(out), to.view, to.write);
+  }
+};
+template <class T>
+struct ResizeRecord {
+  Var<T, 4> x, out;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    const auto to = tape.destination(x);
+    Kernels<B>::resize_nearest_backward(tape.backend(), tape.gradient_of(out), to.view, to.write);
+  }
+};
+template <class T>
+struct TransposedConv2dRecord {
+  Conv2dGeometry geometry;
+  Var<T, 4> x, w, out;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    const auto dy = tape.gradient_of(out);
+    if (w.slot) {
+      const auto to = tape.destination(w);
+      Kernels<B>::conv2d_backward_weights(tape.backend(), geometry, dy, x.value, to.view, to.write);
+    }
+    if (x.slot) {
+      const auto to = tape.destination(x);
+      const View<T, 4> dx = to.write == Write::replace ? to.view : tape.allocate(x.shape());
+      Kernels<B>::conv2d_forward(tape.backend(), geometry, dy, w.value, nullptr, dx, Epilogue::none);
+      if (to.write == Write::add) Kernels<B>::accumulate(tape.backend(), T(1), View<const T, 1>(dx.flat()), to.view.flat(), Write::add);
+    }
+  }
+};
 template <class T, bool Log>
 struct SoftmaxRecord {
   Var<T, 2> x, out;
@@ -328,6 +365,42 @@ Var<T, 4> upsample_nearest(Tape<T, B>& tape, int factor, Var<T, 4> x) {
   Kernels<B>::upsample_nearest_forward(tape.backend(), factor, x.value, y);
   const Var<T, 4> out = tape.result(y, x.slot);
   tape.record(detail::UpsampleRecord<T>{factor, x, out});
+  return out;
+}
+
+/// Mean over windows that cover the image, height x width of them. Throws shape_error when the image is smaller.
+template <class T, class B>
+Var<T, 4> adaptive_average_pool(Tape<T, B>& tape, Var<T, 4> x, index_t height, index_t width) {
+  const View<T, 4> y = tape.allocate(Shape<4>{x.extent(0), height, width, x.extent(3)});
+  Kernels<B>::adaptive_average_pool_forward(tape.backend(), x.value, y);
+  const Var<T, 4> out = tape.result(y, x.slot);
+  tape.record(detail::AdaptivePoolRecord<T>{x, out});
+  return out;
+}
+
+/// Nearest neighbours on a grid of height x width, up or down.
+template <class T, class B>
+Var<T, 4> resize_nearest(Tape<T, B>& tape, Var<T, 4> x, index_t height, index_t width) {
+  if (x.extent(1) == height && x.extent(2) == width) return x;
+  const View<T, 4> y = tape.allocate(Shape<4>{x.extent(0), height, width, x.extent(3)});
+  Kernels<B>::resize_nearest_forward(tape.backend(), x.value, y);
+  const Var<T, 4> out = tape.result(y, x.slot);
+  tape.record(detail::ResizeRecord<T>{x, out});
+  return out;
+}
+
+/// Transposed convolution: what conv2d of that geometry passes back. w: KH x KW x C_out x C_in (as of the convolution from
+/// the result to x); extent (H - 1) * stride - 2 * padding + kernel. One group. Throws shape_error.
+template <class T, class B>
+Var<T, 4> transposed_conv2d(Tape<T, B>& tape, const Conv2dGeometry& geometry, Var<T, 4> x, Var<T, 4> w) {
+  require<shape_error>(w.extent(3) == x.extent(3) && w.extent(0) == geometry.kernel_h && w.extent(1) == geometry.kernel_w &&
+                           geometry.groups == 1, "transposed_conv2d: input of shape ", to_string(x.shape()), ", weights of shape ",
+                       to_string(w.shape()));
+  const auto extent = [&](index_t from, int kernel) { return (from - 1) * geometry.stride - 2 * geometry.padding + kernel; };
+  const View<T, 4> y = tape.allocate(Shape<4>{x.extent(0), extent(x.extent(1), geometry.kernel_h), extent(x.extent(2), geometry.kernel_w), w.extent(2)});
+  Kernels<B>::conv2d_backward_data(tape.backend(), geometry, x.value, w.value, y, Write::replace);
+  const Var<T, 4> out = tape.result(y, x.slot || w.slot);
+  tape.record(detail::TransposedConv2dRecord<T>{geometry, x, w, out});
   return out;
 }
 

@@ -2,6 +2,7 @@
 // The CPU backend's kernels, assembled. Each base struct lives in the header that implements it.
 
 #include <retort/backend/cpu_activation.hpp>
+#include <retort/backend/cpu_contrast.hpp>
 #include <retort/backend/cpu_conv.hpp>
 #include <retort/backend/cpu_elementwise.hpp>
 #include <retort/backend/cpu_gemm.hpp>
@@ -22,6 +23,7 @@ struct Kernels<Cpu> : cpu::Elementwise,
                       cpu::Convolution,
                       cpu::Normalization,
                       cpu::Pooling,
-                      cpu::Selection {};
+                      cpu::Selection,
+                      cpu::Contrast {};
 
 }  // namespace retort

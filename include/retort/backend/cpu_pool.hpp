@@ -122,6 +122,49 @@ struct Pooling {
     });
   }
 
+  /// Mean over H' x W' windows that cover the image: window r of R holds rows floor(r H / R) to ceil((r + 1) H / R).
+  template <class T>
+  static void adaptive_average_pool_forward(Cpu& cpu, In<T, 4> x, View<T, 4> y) {
+    check_adaptive("adaptive_average_pool_forward", x.shape, y.shape);
+    using P = simd::Native<T>;
+    const index_t channels = x.extent(3);
+    each_adaptive_window(cpu, x.shape, y.shape, [&](const Window& at) {
+      each_vector<T>(channels, [&](index_t c, auto lanes) {
+        P sum(T{0});
+        at.each_tap(any_kernel, x.extent(2), [&](index_t offset) { sum += load(x.row(at.n) + offset * channels + c, lanes); });
+        store(y.data + at.y * channels + c, sum / static_cast<T>(at.taps()), lanes);
+      });
+    });
+  }
+  /// dx = (dx +) the gradient of adaptive_average_pool_forward.
+  template <class T>
+  static void adaptive_average_pool_backward(Cpu& cpu, In<T, 4> dy, View<T, 4> dx, Write write) {
+    check_adaptive("adaptive_average_pool_backward", dx.shape, dy.shape);
+    const index_t channels = dx.extent(3);
+    if (write == Write::replace) std::fill_n(dx.data, dx.size(), T{0});  // windows may overlap
+    each_adaptive_window(cpu, dx.shape, dy.shape, [&](const Window& at) {
+      T* image = dx.row(at.n);
+      each_vector<T>(channels, [&](index_t c, auto lanes) {
+        const auto share = load(dy.data + at.y * channels + c, lanes) / static_cast<T>(at.taps());
+        at.each_tap(any_kernel, dx.extent(2), [&](index_t offset) { put(image + offset * channels + c, share, Write::add, lanes); });
+      });
+    });
+  }
+
+  /// y[n][r][c] = x[n][floor(r H / R)][floor(c W / C)] for y of R x C pixels: nearest neighbours, up or down.
+  template <class T>
+  static void resize_nearest_forward(Cpu& cpu, In<T, 4> x, View<T, 4> y) {
+    each_nearest(cpu, x.shape, y.shape, [&](index_t small, index_t large, index_t channels) {
+      std::copy_n(x.data + small, channels, y.data + large);
+    });
+  }
+  template <class T>
+  static void resize_nearest_backward(Cpu& cpu, In<T, 4> dy, View<T, 4> dx, Write write) {
+    if (write == Write::replace) std::fill_n(dx.data, dx.size(), T{0});
+    each_nearest(cpu, dx.shape, dy.shape,
+                 [&](index_t from, index_t to, index_t channels) { add_to(dx.data + from, dy.data + to, channels); });
+  }
+
   /// y[n][h][w] = x[n][h / factor][w / factor].
   template <class T>
   static void upsample_nearest_forward(Cpu& cpu, int factor, In<T, 4> x, View<T, 4> y) {
@@ -172,6 +215,35 @@ struct Pooling {
       }
     }
   };
+
+  static constexpr std::integral_constant<int, 0> any_kernel{};
+
+  static void check_adaptive(const char* what, Shape<4> x, Shape<4> y) {
+    require<shape_error>(x[0] == y[0] && x[3] == y[3] && y[1] >= 1 && y[2] >= 1 && y[1] <= x[1] && y[2] <= x[2], what, ": images ", x,
+                         " pooled to ", y, ": samples and channels must agree, and the result may not be larger");
+  }
+  template <class F>
+  static void each_adaptive_window(Cpu& cpu, Shape<4> x, Shape<4> y, F&& f) {
+    cpu.parallel(y[0], image_grain(x), [&](index_t first, index_t last, int) {
+      for (index_t n = first; n < last; ++n)
+        for (index_t r = 0; r < y[1]; ++r)
+          for (index_t c = 0; c < y[2]; ++c)
+            f(Window{n, (n * y[1] + r) * y[2] + c, r * x[1] / y[1], ((r + 1) * x[1] + y[1] - 1) / y[1], c * x[2] / y[2],
+                     ((c + 1) * x[2] + y[2] - 1) / y[2]});
+    });
+  }
+  /// f(offset in x, offset in y, channels) for each pixel of y and its nearest neighbour in x.
+  template <class F>
+  static void each_nearest(Cpu& cpu, Shape<4> x, Shape<4> y, F&& f) {
+    require<shape_error>(x[0] == y[0] && x[3] == y[3] && x.size() > 0 && y.size() > 0, "resize_nearest: images ", x, " resized to ", y,
+                         ": samples and channels must agree");
+    cpu.parallel(y[0], image_grain(y), [&](index_t first, index_t last, int) {
+      for (index_t n = first; n < last; ++n)
+        for (index_t r = 0; r < y[1]; ++r)
+          for (index_t c = 0; c < y[2]; ++c)
+            f(((n * x[1] + r * x[1] / y[1]) * x[2] + c * x[2] / y[2]) * x[3], ((n * y[1] + r) * y[2] + c) * y[3], x[3]);
+    });
+  }
 
   static void check(const char* what, const PoolGeometry& g, Shape<4> x, Shape<4> y) {
     require<value_error>(g.kernel >= 1 && g.stride >= 1 && g.padding >= 0 && g.padding < g.kernel, what,

@@ -1,11 +1,12 @@
 #pragma once
 // The loss slot of a method takes either a row loss (functor/row_loss.hpp; sums of them stay one pass) or any type with
-// `template <class E> auto evaluate(E& exchange) const`, which returns a scalar variable. `Joint` adds them up.
+// `template <class E> auto evaluate(E& exchange) const`, which returns a scalar variable, or a loss with state
+// (loss/learned.hpp). `Joint` adds them up.
 
 #include <retort/autograd/ops.hpp>
 #include <retort/autograd/ops_loss.hpp>
 #include <retort/loss/combine.hpp>
-#include <retort/nn/sequential.hpp>
+#include <retort/loss/learned.hpp>
 #include <tuple>
 
 namespace retort::loss {
@@ -13,6 +14,8 @@ namespace retort::loss {
 /// The value of a loss on an exchange, as a scalar variable of shape (1).
 template <class Loss, class E>
 auto evaluate(const Loss& loss, E& exchange) {
+  static_assert(!learned<Loss>, "retort: this loss has parameters or memory of its own, and they live in the loss slot of a "
+                                "method alone; give it to with_loss, not to a source or a censor; see retort/loss/learned.hpp");
   if constexpr (requires { loss.evaluate(exchange); }) {
     return loss.evaluate(exchange);
   } else {
@@ -28,21 +31,80 @@ auto evaluate(const Loss& loss, E& exchange) {
   }
 }
 
+/// The same of a loss with state; `state` is nn::NoState for one without.
+template <class Loss, class E, class S>
+auto evaluate(const Loss& loss, E& exchange, S& state) {
+  if constexpr (learned<Loss>)
+    return loss.evaluate(exchange, state);
+  else
+    return evaluate(loss, exchange);
+}
+
 /// The sum of losses of any kind: row losses beside feature losses. Put all row losses into one `Sum` for one pass.
 template <class... Losses>
 struct Joint {
+  static constexpr bool learned = (loss::learned<Losses> || ...);
+  template <class T, class B>
+  using State = nn::StateTuple<state_of<Losses, T, B>...>;
+
   std::tuple<Losses...> losses;
   explicit Joint(Losses... l) : losses(std::move(l)...) {}
+
+  template <class S>
+  auto make(S& start) const {
+    return make_each(start, std::index_sequence_for<Losses...>{});
+  }
   template <class E>
   auto evaluate(E& exchange) const {
-    return std::apply(
-        [&](const auto& first, const auto&... rest) {
-          auto total = loss::evaluate(first, exchange);
-          ((total = add(exchange.tape, total, loss::evaluate(rest, exchange))), ...);
-          return total;
-        },
-        losses);
+    nn::StateTuple<state_of<Losses, float, Cpu>...> none;
+    return evaluate(exchange, none);
+  }
+  template <class E, class S>
+  auto evaluate(E& exchange, S& state) const {
+    return total(exchange, state, std::index_sequence_for<Losses...>{});
+  }
+
+ private:
+  template <class S, std::size_t... I>
+  auto make_each(S& start, std::index_sequence<I...>) const {
+    return State<typename S::scalar, typename S::context>{std::tuple{make_state(std::get<I>(losses), start, I)...}};
+  }
+  template <class E, class S, std::size_t First, std::size_t... Rest>
+  auto total(E& exchange, S& state, std::index_sequence<First, Rest...>) const {
+    const auto one = [&](auto i) { return loss::evaluate(std::get<i>(losses), exchange, std::get<i>(state.states)); };
+    auto sum = one(std::integral_constant<std::size_t, First>{});
+    ((sum = add(exchange.tape, sum, one(std::integral_constant<std::size_t, Rest>{}))), ...);
+    return sum;
   }
 };
+
+/// A loss that grows in over the first epochs: times min(1, (epoch + 1) / epochs), as DKD and ReviewKD are published.
+template <class Loss>
+struct WarmUp {
+  static constexpr bool learned = loss::learned<Loss>;
+  template <class T, class B>
+  using State = state_of<Loss, T, B>;
+
+  Loss loss{};
+  double epochs = 20;
+
+  template <class S>
+  auto make(S& start) const {
+    return make_state(loss, start, 0);
+  }
+  template <class E>
+  auto evaluate(E& exchange) const {
+    nn::NoState none;
+    return evaluate(exchange, none);
+  }
+  template <class E, class S>
+  auto evaluate(E& exchange, S& state) const {
+    const auto value = loss::evaluate(loss, exchange, state);
+    const double share = std::min(1.0, (exchange.progress.epoch + 1) / epochs);
+    return scale(exchange.tape, static_cast<typename decltype(value)::value_type>(share), value);
+  }
+};
+template <class Loss>
+WarmUp(Loss) -> WarmUp<Loss>;
 
 }  // namespace retort::loss

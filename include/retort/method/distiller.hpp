@@ -77,6 +77,9 @@ class Distiller {
   using backend = Backend;
   using scalar = scalar_of<Backend>;
   using context = context_of<Backend>;
+  /// What the loss learns and remembers: see loss/learned.hpp.
+  using loss_state_type = retort::loss::state_of<Loss, scalar, context>;
+  static constexpr bool loss_is_learned = retort::loss::learned<Loss>;
   using tape_type = Tape<scalar, context>;
   using pass_type = Pass<scalar, context>;
 
@@ -113,6 +116,27 @@ class Distiller {
     one(censor_);
   }
 
+  /// Makes the state of a learned loss, a function of the run's seed and of the shapes that a first batch gives.
+  template <class Batch, class Data>
+  void prepare_loss(tape_type& tape, const Batch& batch, const Setup<context>& setup, const Data& data)
+    requires loss_is_learned
+  {
+    const NoGrad off(tape);
+    auto exchange = make_exchange(Block::source, tape, batch, {}, Rng(setup.seed));
+    retort::loss::Start<decltype(exchange), context, Data> start{exchange, setup.classes, setup.samples, data, Rng(setup.seed).fork(0x6c6f7373)};
+    loss_state_ = std::make_unique<loss_state_type>(loss_.make(start));
+    tape.reset();
+  }
+  /// Owns the state of a learned loss; there from the start of `fit`.
+  auto& loss_state() { return loss_state_; }
+  /// All that the student's optimiser trains: the student's parameters, then the loss's.
+  std::vector<ParameterRef<scalar>> parameters() {
+    auto all = student_.parameters();
+    if constexpr (loss_is_learned)
+      for (const auto& p : nn::parameters_of<scalar>(*loss_state_)) all.push_back(p);
+    return all;
+  }
+
   /// Who takes turns in this epoch, in which order.
   Plan plan(const Progress& progress) const {
     Plan plan{Sweep{}};
@@ -134,7 +158,7 @@ class Distiller {
     censor_.apply(exchange);
     switch (block) {
       case Block::student: {
-        auto value = retort::loss::evaluate(loss_, exchange);
+        auto value = evaluate_loss(exchange);
         if constexpr (requires { censor_.add_to_student(exchange, loss_, value); }) value = censor_.add_to_student(exchange, loss_, value);
         const double number = finite(value, progress, "the student's loss");
         tape.backward(value);
@@ -170,6 +194,13 @@ class Distiller {
     return Exchange<scalar, context, decltype(input), decltype(learned), decltype(taught)>{
         tape, input, batch.labels, batch.ids, learned, taught, {}, {}, {}, {}, block, progress, rng.fork(1)};
   }
+  template <class E>
+  auto evaluate_loss(E& exchange) {
+    if constexpr (loss_is_learned)
+      return retort::loss::evaluate(loss_, exchange, *loss_state_);
+    else
+      return retort::loss::evaluate(loss_, exchange);
+  }
   template <class Policy, class E>
   double other_turn(Policy& policy, E& exchange, const Progress& progress, const char* what) {
     if constexpr (requires { policy.objective(exchange, loss_); }) {
@@ -196,6 +227,7 @@ class Distiller {
   Censor censor_;
   Source source_;
   Predictor predictor_;
+  std::conditional_t<loss_is_learned, std::unique_ptr<loss_state_type>, nn::NoState> loss_state_;
 };
 
 }  // namespace retort

@@ -43,4 +43,33 @@ struct Conv2d {
   }
 };
 
+/// Transposed 2-D convolution without bias (a batch norm follows it everywhere here): H to (H - 1) * stride - 2 * padding + kernel.
+struct TransposedConv2d {
+  index_t in = 0, out = 0;
+  int kernel = 4, stride = 2, padding = 1;
+
+  template <class T, class B>
+  struct State {
+    Parameter<T, 4, B> weight;
+    template <class F>
+    void visit(F&& f) {
+      f("weight", weight);
+    }
+  };
+  template <class T, class B>
+  State<T, B> make(Rng& rng) const {
+    require<value_error>(in > 0 && out > 0 && kernel > 0 && stride > 0 && padding >= 0, describe(), ": extents must be positive");
+    State<T, B> s{Parameter<T, 4, B>(Shape<4>{kernel, kernel, out, in})};
+    initialise(s.weight, Init::he, kernel * kernel * in / (stride * stride), kernel * kernel * out, rng);
+    return s;
+  }
+  template <class T, class B>
+  Var<T, 4> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 4> x) const {
+    return transposed_conv2d(pass.tape, {kernel, kernel, stride, padding}, x, s.weight.var(pass));
+  }
+  std::string describe() const {
+    return detail::concat("TransposedConv2d(", in, ", ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding, ")");
+  }
+};
+
 }  // namespace retort::nn

@@ -130,5 +130,31 @@ struct Stateless {
   }
 };
 
+/// A visitor that names what it is shown `prefix + name`.
+template <class F>
+auto under(F& f, std::string prefix) {
+  return [&f, prefix = std::move(prefix)](const std::string& name, auto& entry) { f(prefix + name, entry); };
+}
+
+/// A layer beside its state: for parts whose extents are known at run time only (connectors, heads of losses).
+template <class Layer, class T, class B>
+struct Built {
+  Layer layer;
+  typename Layer::template State<T, B> state;
+  template <class V>
+  auto operator()(Pass<T, B>& pass, V x) {
+    return layer.forward(state, pass, x);
+  }
+  template <class F>
+  void visit(F&& f) {
+    state.visit(f);
+  }
+};
+template <class T, class B, class Layer>
+Built<Layer, T, B> build(Layer layer, Rng& rng) {
+  auto state = layer.template make<T, B>(rng);
+  return {std::move(layer), std::move(state)};
+}
+
 }  // namespace nn
 }  // namespace retort

@@ -11,6 +11,30 @@
 
 namespace retort {
 
+namespace nn {
+
+/// All parameters of a state as flat references, in order. Gradient memory is reserved.
+template <class T, class State>
+std::vector<ParameterRef<T>> parameters_of(State& state) {
+  std::vector<ParameterRef<T>> out;
+  state.visit([&](const std::string&, auto& p) {
+    if constexpr (requires { p.slot; }) {
+      p.reserve_gradient();
+      out.push_back({p.value.view().flat(), &p.slot, p.decay});
+    }
+  });
+  return out;
+}
+/// Parameters and buffers of a state as flat views with names: what a checkpoint holds.
+template <class T, class State>
+std::vector<std::pair<std::string, View<T, 1>>> tensors_of(State& state) {
+  std::vector<std::pair<std::string, View<T, 1>>> out;
+  state.visit([&](const std::string& name, auto& p) { out.emplace_back(name, p.value.view().flat()); });
+  return out;
+}
+
+}  // namespace nn
+
 /// An architecture with its parameters on a backend. `Architecture` is any layer (usually nn::Sequential); `Backend` is
 /// `Cpu` (float) or `Double<Cpu>`. Move-only; do not move it while a tape that used it is alive.
 template <class Architecture, class Backend = Cpu>
@@ -41,22 +65,9 @@ class Network {
     state_->visit(f);
   }
   /// All parameters as flat references, in order. Gradient memory is reserved.
-  std::vector<ParameterRef<scalar>> parameters() {
-    std::vector<ParameterRef<scalar>> out;
-    visit([&](const std::string&, auto& p) {
-      if constexpr (requires { p.slot; }) {
-        p.reserve_gradient();
-        out.push_back({p.value.view().flat(), &p.slot, p.decay});
-      }
-    });
-    return out;
-  }
+  std::vector<ParameterRef<scalar>> parameters() { return nn::parameters_of<scalar>(*state_); }
   /// Parameters and buffers as flat views with names: what a checkpoint holds.
-  std::vector<std::pair<std::string, View<scalar, 1>>> tensors() {
-    std::vector<std::pair<std::string, View<scalar, 1>>> out;
-    visit([&](const std::string& name, auto& p) { out.emplace_back(name, p.value.view().flat()); });
-    return out;
-  }
+  std::vector<std::pair<std::string, View<scalar, 1>>> tensors() { return nn::tensors_of<scalar>(*state_); }
   /// Number of trainable values.
   index_t parameter_count() {
     index_t n = 0;

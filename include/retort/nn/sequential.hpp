@@ -70,6 +70,22 @@ struct Tap : Stateless {
   std::string describe() const { return "Tap"; }
 };
 
+/// States side by side; entries are named by position.
+template <class... States>
+struct StateTuple {
+  std::tuple<States...> states;
+  template <class F>
+  void visit(F&& f) {
+    visit_each(f, std::index_sequence_for<States...>{});
+  }
+
+ private:
+  template <class F, std::size_t... I>
+  void visit_each(F& f, std::index_sequence<I...>) {
+    (std::get<I>(states).visit([&](const std::string& name, auto& entry) { f(std::to_string(I) + "." + name, entry); }), ...);
+  }
+};
+
 /// Layers one after the other. A ReLU behind a layer that can apply it while storing (Linear, Conv2d, BatchNorm) is fused.
 template <class... Layers>
 struct Sequential {
@@ -79,19 +95,7 @@ struct Sequential {
   explicit Sequential(Layers... l) : layers(std::move(l)...) {}
 
   template <class T, class B>
-  struct State {
-    std::tuple<typename Layers::template State<T, B>...> states;
-    template <class F>
-    void visit(F&& f) {
-      visit_each(f, std::index_sequence_for<Layers...>{});
-    }
-
-   private:
-    template <class F, std::size_t... I>
-    void visit_each(F& f, std::index_sequence<I...>) {
-      (std::get<I>(states).visit([&](const std::string& name, auto& entry) { f(std::to_string(I) + "." + name, entry); }), ...);
-    }
-  };
+  using State = StateTuple<typename Layers::template State<T, B>...>;
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
     return std::apply(

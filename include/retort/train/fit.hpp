@@ -32,9 +32,8 @@ class Session {
   Session(Method& method, const Data& data, const Optimizer& optimizer, const FitOptions& options, Callbacks&... callbacks)
       : method_(method), data_(data), options_(options), callbacks_(callbacks...), backend_(options.threads), tape_(backend_),
         setup_(describe_task(backend_, data, options)),
-        source_(method.source_policy(), setup_, data), learner_(optimizer, method.student_policy().parameters()) {
+        source_(method.source_policy(), setup_, data), learner_(optimizer, prepare()) {
     learner_.zero_grad();
-    method_.prepare(setup_, data);
     report_.method = method.describe();
     report_.optimizer = optimizer.describe();
     report_.seed = options.seed;
@@ -99,6 +98,17 @@ class Session {
       setup.samples = data::base(data).size();
     }
     return setup;
+  }
+  /// Every policy looks at the task; a learned loss also at a first batch. Returns what learns in the student's turns.
+  std::vector<ParameterRef<scalar>> prepare() {
+    method_.prepare(setup_, data_);
+    if constexpr (Method::loss_is_learned) {
+      typename source_state::batch_type batch;
+      source_.begin(0);
+      require<data_error>(source_.next(batch), "fit: the source has no batch to show to a loss that learns");
+      method_.prepare_loss(tape_, batch, setup_, data_);
+    }
+    return method_.parameters();
   }
   /// A source's turn may learn and replace the batch; every other block's turn is the method's.
   template <class Batch>
@@ -183,6 +193,8 @@ class Session {
     f("pass", pass_);
     f("step", step_);
     method_.student_policy().visit_state(under("student."));
+    if constexpr (Method::loss_is_learned)
+      for (auto& [name, view] : nn::tensors_of<scalar>(*method_.loss_state())) f("loss." + name, view);
     learner_.visit_state(under("optimizer."));
     if constexpr (requires { method_.censor_policy().visit_state(f); }) method_.censor_policy().visit_state(under("censor."));
     if constexpr (requires { source_.visit_state(f); }) source_.visit_state(under("source."));
@@ -268,6 +280,21 @@ class Rollback {
   std::vector<std::vector<T>> saved_;
   bool armed_ = true;
 };
+/// The same for a value that is made anew.
+template <class V>
+class Restore {
+ public:
+  explicit Restore(V& value) : value_(value), saved_(std::move(value)) {}
+  ~Restore() {
+    if (armed_) value_ = std::move(saved_);
+  }
+  void dismiss() { armed_ = false; }
+
+ private:
+  V& value_;
+  V saved_;
+  bool armed_ = true;
+};
 }  // namespace detail
 
 /// Trains a method. The student's network holds the result; if anything throws, it is as it was before the call.
@@ -282,9 +309,11 @@ Report fit(Method& method, const Data& data, const Optimizer& optimizer, const F
                        options.epochs, " and ", options.batch_size);
   if constexpr (!std::is_same_v<Data, data::None>) data::base(data).validate();
   detail::Rollback<typename Method::scalar> rollback(method.student_policy().network().tensors());
+  detail::Restore loss_state(method.loss_state());
   Session<Method, Data, Optimizer, std::remove_reference_t<Callbacks>...> session(method, data, optimizer, options, callbacks...);
   Report report = session.run();
   rollback.dismiss();
+  loss_state.dismiss();
   return report;
 }
 
