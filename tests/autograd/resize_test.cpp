@@ -1,4 +1,4 @@
-// Resizing of maps: adaptive pooling, nearest neighbours, transposed convolution.
+// Resizing and rearranging maps: adaptive pooling, nearest neighbours, transposed convolution, channel shuffling.
 #include <doctest/doctest.h>
 
 #include <retort/autograd/grad_check.hpp>
@@ -87,4 +87,17 @@ TEST_CASE("a transposed convolution is the transpose of the convolution") {
                               x, w);
     CHECK(r.error < test::tolerance<double>::gradient);
   }
+}
+
+TEST_CASE("channel shuffling interleaves parts, and half as many groups undo it") {
+  Cpu cpu;
+  Tape<double, Cpu> tape(cpu);
+  auto x = randn(Shape{2, 3, 3, 6}, 1);
+  const auto y = shuffle_channels(tape, 2, tape.constant(x.view()));
+  for (index_t k = 0; k < 3; ++k)
+    for (index_t g = 0; g < 2; ++g) CHECK(y.value(1, 2, 0, 2 * k + g) == x(1, 2, 0, 3 * g + k));
+  const auto back = shuffle_channels(tape, 3, y);
+  CHECK(std::equal(x.begin(), x.end(), back.value.begin()));
+  check_gradient([](auto& t, auto p) { return shuffle_channels(t, 2, p); }, x);
+  CHECK_THROWS_AS(shuffle_channels(tape, 4, tape.constant(x.view())), shape_error);
 }

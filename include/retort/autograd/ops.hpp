@@ -134,6 +134,19 @@ struct SliceRecord {
   }
 };
 
+template <class T, int R>
+struct ShuffleRecord {
+  index_t groups;
+  Var<T, R> x, out;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    const auto to = tape.destination(x);
+    const index_t c = x.extent(R - 1), rows = x.size() / c;
+    Kernels<B>::shuffle_columns(tape.backend(), c / groups, View<const T, 2>{tape.gradient_of(out).data, {rows, c}}, View<T, 2>{to.view.data, {rows, c}},
+                                to.write);
+  }
+};
+
 template <class T>
 struct GatherRecord {
   Var<T, 2> table, out;
@@ -304,6 +317,20 @@ Var<T, R> slice(Tape<T, B>& tape, Var<T, R> x, index_t first, index_t last) {
                            View<T, 2>{y.data, {rows, last - first}}, 0, last - first, Write::replace);
   const Var<T, R> out = tape.result(y, x.slot);
   tape.record(detail::SliceRecord<T, R>{first, x, out});
+  return out;
+}
+
+/// Interleaves `groups` equal parts of the last axis: entry k of part g goes to k * groups + g (ShuffleNet's channel shuffle).
+/// Throws shape_error when the axis does not divide.
+template <class T, class B, int R>
+Var<T, R> shuffle_channels(Tape<T, B>& tape, index_t groups, Var<T, R> x) {
+  const index_t c = x.extent(R - 1);
+  require<shape_error>(groups >= 1 && c % groups == 0, "shuffle_channels: ", groups, " groups of the last axis of ", to_string(x.shape()));
+  const View<T, R> y = tape.allocate(x.shape());
+  Kernels<B>::shuffle_columns(tape.backend(), groups, View<const T, 2>{x.value.data, {x.size() / c, c}}, View<T, 2>{y.data, {x.size() / c, c}},
+                              Write::replace);
+  const Var<T, R> out = tape.result(y, x.slot);
+  tape.record(detail::ShuffleRecord<T, R>{groups, x, out});
   return out;
 }
 

@@ -96,6 +96,21 @@ struct Elementwise {
     });
   }
 
+  /// y = (y +) x with the last axis, read as groups x rest, transposed to rest x groups: channel shuffling.
+  template <class T>
+  static void shuffle_columns(Cpu& cpu, index_t groups, View<const T, 2> x, View<T, 2> y, Write write) {
+    const index_t columns = x.extent(1), each = columns / groups;
+    cpu.parallel(x.extent(0), grain / std::max<index_t>(1, columns) + 1, [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r)
+        for (index_t g = 0; g < groups; ++g)
+          for (index_t k = 0; k < each; ++k) {
+            T& to = y.row(r)[k * groups + g];
+            const T from = x.row(r)[g * each + k];
+            to = write == Write::add ? to + from : from;
+          }
+    });
+  }
+
   /// Sum over one axis, whose extent in y is 1. Fixed order.
   template <class T, int R>
   static void sum_axis(Cpu&, int axis, View<const T, R> x, View<T, R> y) {
