@@ -156,7 +156,7 @@ class Tape {
                           const Op& o = *static_cast<const Op*>(self);
                           if (o.out.slot->written) o.backward(tape);
                         },
-                        stored});
+                        stored, op.out.slot});
   }
 
   /// For operations: where to put a contribution to the gradient of `x` (which must require one). Each call marks the
@@ -195,6 +195,12 @@ class Tape {
     else
       Kernels<B>::add_scalar(*backend_, seed, to.view);
     run_backward();
+  }
+  /// Runs backwards anew, from another scalar of the same forward pass: the gradients of all results are forgotten first.
+  /// The caller clears those of leaves (parameters). Two losses on one forward pass, their gradients kept apart.
+  void backward_again(Var<T, 1> loss) {
+    for (const Record& r : records_) r.out->written = false;
+    backward(loss);
   }
   /// Runs backwards from any value, given the gradient with respect to it (a vector-Jacobian product).
   template <int Rank>
@@ -252,6 +258,7 @@ class Tape {
   struct Record {
     void (*run)(const void*, Tape&);
     const void* payload;
+    GradientSlot<T>* out;
   };
   GradientSlot<T>* new_slot() {
     auto* slot = payloads_.template allocate<GradientSlot<T>>(1);
