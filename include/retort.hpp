@@ -2,6 +2,7 @@
 // Everything that runs on the CPU. Plain C++20: no CUDA toolkit is needed for anything that this header names.
 
 #include <retort/attack/poisoner.hpp>
+#include <retort/autograd/grad_check.hpp>
 #include <retort/backend/cpu_kernels.hpp>
 #include <retort/censor/pseudo_labels.hpp>
 #include <retort/censor/threshold.hpp>
@@ -12,19 +13,28 @@
 #include <retort/data/digits.hpp>
 #include <retort/data/gather.hpp>
 #include <retort/data/idx.hpp>
-#include <retort/autograd/grad_check.hpp>
 #include <retort/defense/with_abd.hpp>
+#include <retort/loss/contrastive.hpp>
 #include <retort/loss/cross_entropy.hpp>
+#include <retort/loss/curriculum.hpp>
 #include <retort/loss/decoupled.hpp>
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
+#include <retort/loss/kernels.hpp>
 #include <retort/loss/logit_distance.hpp>
+#include <retort/loss/mini_finetuning.hpp>
 #include <retort/loss/normalized.hpp>
+#include <retort/loss/peers.hpp>
+#include <retort/loss/regularizers.hpp>
 #include <retort/loss/relational.hpp>
+#include <retort/loss/reuse.hpp>
 #include <retort/loss/reverse_kl.hpp>
+#include <retort/loss/review.hpp>
 #include <retort/loss/skew_kl.hpp>
 #include <retort/loss/soft_cross_entropy.hpp>
 #include <retort/loss/standardized.hpp>
+#include <retort/loss/symmetric_kl.hpp>
+#include <retort/loss/top_k.hpp>
 #include <retort/loss/total_variation.hpp>
 #include <retort/loss/transformed_teacher.hpp>
 #include <retort/method/dafl.hpp>
@@ -35,8 +45,10 @@
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/zskt.hpp>
 #include <retort/student/ema.hpp>
+#include <retort/student/two_channel.hpp>
 #include <retort/teacher/cached.hpp>
 #include <retort/train/callbacks.hpp>
+#include <retort/train/chains.hpp>
 #include <retort/train/fit.hpp>
 #include <retort/train/generations.hpp>
 #include <retort/train/statistics.hpp>

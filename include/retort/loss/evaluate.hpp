@@ -78,6 +78,44 @@ struct Joint {
   }
 };
 
+/// One of several losses, chosen at run time: what comparisons and sweeps want, which would else compile a method for each.
+/// The states of all are made; the others' parameters stay as they are.
+template <class... Losses>
+struct OneOf {
+  static constexpr bool learned = (loss::learned<Losses> || ...);
+  template <class T, class B>
+  using State = nn::StateTuple<state_of<Losses, T, B>...>;
+
+  std::tuple<Losses...> losses;
+  std::size_t chosen = 0;
+  explicit OneOf(Losses... l) : losses(std::move(l)...) {}
+
+  template <class S>
+  auto make(S& start) const {
+    return std::apply([](const auto&... l) { return Joint<Losses...>(l...); }, losses).make(start);
+  }
+  template <class E>
+  auto evaluate(E& exchange) const {
+    nn::StateTuple<state_of<Losses, float, Cpu>...> none;
+    return evaluate(exchange, none);
+  }
+  /// Throws value_error when `chosen` is none of them.
+  template <class E, class S>
+  auto evaluate(E& exchange, S& state) const {
+    require<value_error>(chosen < sizeof...(Losses), "loss::OneOf: chose loss ", chosen, " of ", sizeof...(Losses));
+    return pick(exchange, state, std::index_sequence_for<Losses...>{});
+  }
+
+ private:
+  template <class E, class S, std::size_t... I>
+  auto pick(E& exchange, S& state, std::index_sequence<I...>) const {
+    using V = decltype(loss::evaluate(std::get<0>(losses), exchange, std::get<0>(state.states)));
+    V value{};
+    ((I == chosen ? void(value = loss::evaluate(std::get<I>(losses), exchange, std::get<I>(state.states))) : void()), ...);
+    return value;
+  }
+};
+
 /// A loss that grows in over the first epochs: times min(1, (epoch + 1) / epochs), as DKD and ReviewKD are published.
 template <class Loss>
 struct WarmUp {
