@@ -25,6 +25,21 @@ Net net(index_t width) {
 }
 using Gen = source::DataFreeNet;
 
+/// A frozen teacher that counts how often it is asked; the second one does not promise to repeat itself.
+struct Counting : teacher::Frozen<Net> {
+  int* asked;
+  Counting(Network<Net>& network, int& count) : Frozen(network), asked(&count) {}
+  template <class T, class B, class E>
+  auto answer(Pass<T, B>& pass, const E& batch) {
+    ++*asked;
+    return result_of(Frozen::answer(pass, batch));
+  }
+};
+struct Moody : Counting {
+  using Counting::Counting;
+  static constexpr bool answers_repeat = false;
+};
+
 /// Grey 8 x 8 images whose class is where they are bright.
 Dataset<4> shapes(index_t n) {
   Dataset<4> data{Tensor<float, 4>(Shape<4>{n, 8, 8, 1}), {}, 3, "shapes"};
@@ -78,9 +93,40 @@ TEST_CASE("every generator method trains generator and student, and leaves the t
     runs(w, method);
   };
   run(std::type_identity<Zskt<Net, Net, Gen>>{}, Zskt<Net, Net, Gen>::source::objective_type{});
+  run(std::type_identity<ZsktDataFree<Net, Net, Gen>>{}, ZsktDataFree<Net, Net, Gen>::source::objective_type{});
   run(std::type_identity<Dafl<Net, Net, Gen, feature>>{}, Dafl<Net, Net, Gen, feature>::source::objective_type{});
   run(std::type_identity<Dfq<Net, Net, Gen>>{}, Dfq<Net, Net, Gen>::source::objective_type{});
   run(std::type_identity<Dfad<Net, Net, Gen>>{}, Dfad<Net, Net, Gen>::source::objective_type{});
+}
+
+TEST_CASE("a teacher that repeats itself answers once for all the student's steps on a batch") {
+  World w;
+  std::vector<std::vector<float>> results;
+  const auto run = [&]<class Teacher>(std::type_identity<Teacher>) {
+    auto student = w.student.clone();
+    auto generator = w.generator.clone();
+    int asked = 0;
+    typename Zskt<Net, Net, Gen>::template with_teacher<Teacher> method{Teacher(w.teacher, asked), student, {}, {}, {generator, w.schedule}};
+    fit(method, data::None{}, adam, {.epochs = 2, .batch_size = 16, .seed = 3});
+    results.push_back(weights(student));
+    return asked;
+  };
+  CHECK(run(std::type_identity<Counting>{}) == 2 * 6 * (1 + 1));  // the generator's turn, and the first of the student's three
+  CHECK(run(std::type_identity<Moody>{}) == 2 * 6 * (1 + 3));
+  CHECK(results[0] == results[1]);
+}
+
+TEST_CASE("self-retrospection alone trains in phases, and the generator's rate comes back") {
+  World w;
+  using Method = WithRetrospection<Zskt<Net, Net, Gen>>;
+  auto student = w.student.clone();
+  auto generator = w.generator.clone();
+  Method method{w.teacher, {student, w.teacher, {.search_steps = 1}}, {}, {}, {generator, w.schedule}};
+  const float rate = method.source_policy().options.optimizer.lr;
+  const auto [early, late] = defense::fit_in_phases(method, data::None{}, adam, {.epochs = 2, .batch_size = 16, .seed = 3}, optim::Adam{.lr = 5e-4f}, 1);
+  CHECK(method.student_policy().calls() == 6 * 3);
+  CHECK(early.epochs.size() + late.epochs.size() == 3);
+  CHECK(method.source_policy().options.optimizer.lr == rate);
 }
 
 TEST_CASE("zero-shot transfer with attention over a stage") {

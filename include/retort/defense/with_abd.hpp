@@ -39,26 +39,43 @@ using WithAbd = WithRetrospection<WithVaccine<Method>, Kl>;
 
 namespace defense {
 
-/// The two phases of a method WithAbd as published: the vaccine with one optimiser, then self-retrospection, without the
-/// vaccine, with a fresh one at a low rate for `late_epochs` more. `late` should start at about a quarter of the first
-/// rate or less. The phases' own `start` and `until` are set for the two runs and put back.
+/// The two phases of a method with self-retrospection as published: the vaccine, where there is one, with one optimiser, then
+/// self-retrospection, without the vaccine, with a fresh one at a low rate for `late_epochs` more. `late` should start at
+/// about a quarter of the first rate or less; a generator's own rate falls by the same factor, since its images should not
+/// run away from a student that hardly moves. What the phases set is put back.
 template <class Method, class Data, class First, class Late, class... Callbacks>
 std::pair<Report, Report> fit_in_phases(Method& method, const Data& data, const First& first, const FitOptions& options, const Late& late,
                                         int late_epochs, Callbacks&&... callbacks) {
-  auto& start = method.student_policy().options.start;
-  auto& until = [&]() -> double& {
-    if constexpr (requires { method.source_policy().options.until; })
-      return method.source_policy().options.until;
-    else
-      return method.censor_policy().options.until;
-  }();
-  struct Restore {
-    double &start, &until, a, b;
-    ~Restore() { start = a, until = b; }
-  } restore{start, until, start, until};
-  start = until = 2;  // beyond the end: the vaccine all along, no retrospection
+  double none = 0;
+  float unchanged = 0;
+  auto& source = method.source_policy();
+  struct Setting {
+    double &start, &until;
+    float& rate;
+    const double a = start, b = until;
+    const float c = rate;
+    ~Setting() { start = a, until = b, rate = c; }
+  } set{method.student_policy().options.start,
+        [&]() -> double& {
+          if constexpr (requires { source.options.until; })
+            return source.options.until;
+          else if constexpr (requires { method.censor_policy().options.until; })
+            return method.censor_policy().options.until;
+          else
+            return none;
+        }(),
+        [&]() -> float& {
+          if constexpr (requires { source.inner().options.optimizer.lr; })
+            return source.inner().options.optimizer.lr;
+          else if constexpr (requires { source.options.optimizer.lr; })
+            return source.options.optimizer.lr;
+          else
+            return unchanged;
+        }()};
+  set.start = set.until = 2;  // beyond the end: the vaccine all along, no retrospection
   Report early = fit(method, data, first, options, callbacks...);
-  start = until = 0;
+  set.start = set.until = 0;
+  set.rate *= late.lr / first.lr;
   FitOptions rest = options;
   rest.epochs = late_epochs;
   rest.seed = Rng(options.seed).fork(0x6c617465).at(0);

@@ -149,12 +149,13 @@ class Distiller {
     return plan;
   }
 
-  /// One turn of one block on one batch; returns the value of the objective. Throws value_error when it is not finite.
+  /// One turn of one block on one batch; returns the value of the objective. `memory`: whether the teacher's answer is kept
+  /// for a later turn on this very batch, or taken from an earlier one. Throws value_error when it is not finite.
   template <class Optimizer, class Batch>
   double take_turn(Block block, tape_type& tape, Learner<Optimizer, scalar, context>& learner, const Batch& batch,
-                   const Progress& progress, const Rng& rng) {
+                   const Progress& progress, const Rng& rng, Memory memory = Memory::none) {
     tape.reset();
-    auto exchange = make_exchange(block, tape, batch, progress, rng);
+    auto exchange = make_exchange(block, tape, batch, progress, rng, memory);
     censor_.apply(exchange);
     switch (block) {
       case Block::student: {
@@ -184,12 +185,12 @@ class Distiller {
 
  private:
   template <class Batch>
-  auto make_exchange(Block block, tape_type& tape, const Batch& batch, const Progress& progress, const Rng& rng) {
+  auto make_exchange(Block block, tape_type& tape, const Batch& batch, const Progress& progress, const Rng& rng, Memory memory) {
     auto input = tape.constant(batch.inputs);
     const Question<decltype(input)> question{input, batch.ids, block};
     auto frozen = pass_type::frozen(tape);
     auto learning = block == Block::student ? pass_type::training(tape, rng.fork(0)) : pass_type::frozen(tape);
-    auto taught = teacher_.answer(frozen, question);
+    auto taught = recall(memory, tape, [&] { return teacher_.answer(frozen, question); });
     auto learned = student_.answer(learning, question);
     return Exchange<scalar, context, decltype(input), decltype(learned), decltype(taught)>{
         tape, input, batch.labels, batch.ids, learned, taught, {}, {}, {}, {}, block, progress, rng.fork(1)};
@@ -200,6 +201,21 @@ class Distiller {
       return retort::loss::evaluate(loss_, exchange, *loss_state_);
     else
       return retort::loss::evaluate(loss_, exchange);
+  }
+  /// Ten steps of a student on one synthesised batch need one answer of a teacher that would say the same each time.
+  template <class F>
+  auto recall(Memory memory, tape_type& tape, F&& answer) {
+    if constexpr (std::is_same_v<decltype(answer()), Var<scalar, 2>> && requires { requires Teacher::answers_repeat; }) {
+      if (memory == Memory::reuse) return tape.constant(View<const scalar, 2>(answer_.view()));
+      const Var<scalar, 2> out = answer();
+      if (memory == Memory::keep) {
+        if (answer_.shape() != out.shape()) answer_ = Tensor<scalar, 2, context>(out.shape());
+        context::copy(answer_.data(), out.value.data, static_cast<std::size_t>(out.size()) * sizeof(scalar));
+      }
+      return out;
+    } else {
+      return answer();
+    }
   }
   template <class Policy, class E>
   double other_turn(Policy& policy, E& exchange, const Progress& progress, const char* what) {
@@ -228,6 +244,7 @@ class Distiller {
   Source source_;
   Predictor predictor_;
   std::conditional_t<loss_is_learned, std::unique_ptr<loss_state_type>, nn::NoState> loss_state_;
+  Tensor<scalar, 2, context> answer_;  // the teacher's, between turns on one batch
 };
 
 }  // namespace retort

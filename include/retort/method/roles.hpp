@@ -26,6 +26,10 @@ enum class Block {
   player   ///< an auxiliary player of the student policy (a min/max opponent, a head)
 };
 
+/// What becomes of the teacher's answer when a block takes several turns on one batch. Only for teachers that declare
+/// `answers_repeat`: the same batch, the same bits.
+enum class Memory { none, keep, reuse };
+
 /// One block takes `repeats` optimiser steps on a batch.
 struct Turn {
   Block block = Block::student;

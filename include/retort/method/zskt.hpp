@@ -20,4 +20,9 @@ template <class T, class S, class G, class B, class... Tags>
 using ZsktWithAttention =
     typename Zskt<T, S, G, B>::template with_loss<loss::Joint<loss::KlMean, loss::OnTaps<loss::AttentionTransfer, Tags>...>>;
 
+/// ZSKT as the DataFree benchmark runs it: KlBatch both ways, usually with source::data_free_generator (latent 256), 1:5 steps.
+template <class T, class S, class G, class B = Cpu>
+using ZsktDataFree = typename Zskt<T, S, G, B>::template with_loss<loss::KlBatch>::template with_source<
+    source::Generator<G, source::Objective<source::Adversarial<loss::KlBatch>>, B>>;
+
 }  // namespace retort

@@ -13,6 +13,7 @@ class Frozen {
   using role = retort::role::teacher;
   using network_type = Network<Architecture, Backend>;
   static constexpr bool differentiable = true;
+  static constexpr bool answers_repeat = true;  ///< asked again about a batch, it says the same
   template <class B2>
   using rebind = Frozen<Architecture, B2>;
 

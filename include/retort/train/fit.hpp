@@ -112,8 +112,8 @@ class Session {
   }
   /// A source's turn may learn and replace the batch; every other block's turn is the method's.
   template <class Batch>
-  double take_turn(Block block, Batch& batch, const Rng& rng) {
-    if (block != Block::source) return method_.take_turn(block, tape_, learner_, batch, progress_, rng);
+  double take_turn(Block block, Batch& batch, const Rng& rng, Memory memory) {
+    if (block != Block::source) return method_.take_turn(block, tape_, learner_, batch, progress_, rng, memory);
     if constexpr (requires { source_.take_turn(method_, tape_, batch, progress_, rng); })
       return source_.take_turn(method_, tape_, batch, progress_, rng);
     else
@@ -140,7 +140,8 @@ class Session {
           for (const Turn& turn : sweep.turns)
             for (int repeat = 0; repeat < turn.repeats; ++repeat) {
               const Rng rng = Rng(options_.seed).fork(0x7475726e).fork(step_).fork(number++);
-              const double value = take_turn(turn.block, batch, rng);
+              const Memory memory = turn.repeats == 1 ? Memory::none : repeat == 0 ? Memory::keep : Memory::reuse;
+              const double value = take_turn(turn.block, batch, rng, memory);
               if (turn.block == Block::student) {
                 last_loss_ = value;
                 total += value;
