@@ -54,12 +54,12 @@ void hvp(Tape<T, B>& tape, View<T, R> at, std::type_identity_t<View<const T, R>>
     NoGrad off(tape);
     f(tape, tape.leaf(View<const T, R>(at)));
   }
-  Tensor<T, R, B> base(at.shape);
-  Kernels<B>::accumulate(backend, T(1), View<const T, 1>(at.flat()), base.view().flat(), Write::replace);
+  const View<T, 1> base{log.template scratch<T>(at.size()), {at.size()}};
+  Kernels<B>::accumulate(backend, T(1), View<const T, 1>(at.flat()), base, Write::replace);
   for (const int sign : {+1, -1}) {
     tape.reset();
     for (const auto& p : parameters) p.slot->written = false;
-    Kernels<B>::accumulate(backend, T(1), View<const T, 1>(base.view().flat()), at.flat(), Write::replace);
+    Kernels<B>::accumulate(backend, T(1), View<const T, 1>(base), at.flat(), Write::replace);
     Kernels<B>::accumulate(backend, static_cast<T>(sign) * step, v.flat(), at.flat(), Write::add);
     tape.set_kinks(Kinks::replay, &log);
     const Var<T, R> x = tape.leaf(View<const T, R>(at));
@@ -75,7 +75,7 @@ void hvp(Tape<T, B>& tape, View<T, R> at, std::type_identity_t<View<const T, R>>
     if (hv.data) collect(*x.slot, hv.flat());
     for (std::size_t i = 0; i < mixed.size(); ++i) collect(*parameters[i].slot, mixed[i]);
   }
-  Kernels<B>::accumulate(backend, T(1), View<const T, 1>(base.view().flat()), at.flat(), Write::replace);
+  Kernels<B>::accumulate(backend, T(1), View<const T, 1>(base), at.flat(), Write::replace);
   for (const auto& p : parameters) p.slot->written = false;
   tape.set_kinks(Kinks::live);
   tape.reset();

@@ -61,6 +61,11 @@ class ReplayLog {
     entries_.push_back({p, count});
     return p;
   }
+  /// Memory beside the decisions, until the next clear().
+  template <class U>
+  U* scratch(index_t count) {
+    return arena_.template allocate<U>(count);
+  }
   template <class U>
   U* pop(index_t count) {
     require<error>(cursor_ < entries_.size() && entries_[cursor_].count == count,
