@@ -1,15 +1,20 @@
 // The CPU-scale experiment on ABD (Hong et al. 2023): a backdoored teacher, data-free students with and without the
-// defences. Grey 16 x 16 images of MNIST or Fashion-MNIST. Prints one line per arm as it ends, then a Markdown table.
-// Usage: abd --data FOLDER [--set mnist|fashion-mnist] [--trigger grid|blend] [--seeds N] [--first-seed S] [--arms abcdefgh]
-//            [--ood-epochs N] [--zskt-batches N] [--tested-batches N] [--width W]
+// defences, and controls. Prints a line per arm as it ends, then a Markdown table of means and deviations over the seeds.
+// Usage: abd --data FOLDER [--set mnist|fashion-mnist|cifar10] [--trigger grid|square|blend] [--source zskt|dfq] [--seeds N]
+//            [--first-seed S] [--arms LETTERS] [--validate 1] and the numbers in Options.
+// Arms: a clean-data KD; b out-of-distribution (OOD), c +SV, d +SV+SR; e generator, f +SV, g +SR, h +SV+SR;
+// controls i OOD with a random mask of c's rate, j OOD with shuffled first layers, k generator with the sign of lambda turned,
+// l h with random perturbations of the same norm; m side check: d on an unpoisoned teacher.
 
 #include <cstring>
 #include <iostream>
 #include <map>
 #include <retort/attack/poisoner.hpp>
 #include <retort/backend/cpu_kernels.hpp>
+#include <retort/data/cifar.hpp>
 #include <retort/data/idx.hpp>
 #include <retort/defense/with_abd.hpp>
+#include <retort/method/dfq.hpp>
 #include <retort/method/hinton.hpp>
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/zskt.hpp>
@@ -21,187 +26,225 @@ using namespace retort;
 
 namespace {
 
-/// Five convolutions; the last stage (two of them) is what the vaccine shuffles.
+/// Five convolutions; the last one is what the vaccine shuffles by default.
 using Net = nn::Sequential<nn::Conv2d, nn::BatchNorm, nn::Relu, nn::Conv2d, nn::BatchNorm, nn::Relu, nn::Conv2d, nn::BatchNorm, nn::Relu, nn::Conv2d,
                            nn::BatchNorm, nn::Relu, nn::Conv2d, nn::BatchNorm, nn::Relu, nn::GlobalAveragePool, nn::Linear>;
-Net net(index_t w) {
+Net net(index_t channels, index_t w) {
   using C = nn::Conv2d;
   using N = nn::BatchNorm;
-  return Net(C{1, w}, N{w}, {}, C{.in = w, .out = 2 * w, .stride = 2}, N{2 * w}, {}, C{2 * w, 2 * w}, N{2 * w}, {},
+  return Net(C{channels, w}, N{w}, {}, C{.in = w, .out = 2 * w, .stride = 2}, N{2 * w}, {}, C{2 * w, 2 * w}, N{2 * w}, {},
              C{.in = 2 * w, .out = 4 * w, .stride = 2}, N{4 * w}, {}, C{4 * w, 4 * w}, N{4 * w}, {}, {}, nn::Linear{4 * w, 10});
 }
-using Generator = source::ZsktNet;
-using Zero = Zskt<Net, Net, Generator>;
 using Ood = OutOfDistributionKd<Net, Net>;
 
-/// 28 x 28 in a frame of two pixels, then means of two by two: 16 x 16.
+struct Options {
+  std::string data, set = "mnist", trigger = "grid", source = "zskt", arms = "abcdefghijklm";
+  int seeds = 3, first_seed = 0, validate = 0;
+  int ood_epochs = 48, patches = 5000;           ///< a late epoch is 1 of these
+  int batches = 2000, late = 1;                  ///< pseudo-batches of the generator; per cent of them once more for SR
+  int tested_batches = 50, layers = 1, width = 16, maker = 32, teacher_epochs = 12;
+  double lambda = 0.1, late_rate = 5e-4;
+};
+
+/// Grey sets get a frame of two pixels; then means of two by two: 16 x 16.
 Dataset<4> halved(const Dataset<4>& from) {
-  Dataset<4> out{Tensor<float, 4>(Shape<4>{from.size(), 16, 16, 1}), from.labels, from.classes, from.name};
+  const index_t frame = (32 - from.inputs.extent(1)) / 2, channels = from.inputs.extent(3);
+  Dataset<4> out{Tensor<float, 4>(Shape<4>{from.size(), 16, 16, channels}), from.labels, from.classes, from.name};
   for (index_t i = 0; i < from.size(); ++i)
-    for (index_t y = 0; y < 28; ++y)
-      for (index_t x = 0; x < 28; ++x) out.inputs(i, (y + 2) / 2, (x + 2) / 2, 0) += from.inputs(i, y, x, 0) / 4;
+    for (index_t y = 0; y < from.inputs.extent(1); ++y)
+      for (index_t x = 0; x < from.inputs.extent(2); ++x)
+        for (index_t c = 0; c < channels; ++c) out.inputs(i, (y + frame) / 2, (x + frame) / 2, c) += from.inputs(i, y, x, c) / 4;
   return out;
 }
 
-struct Options {
-  std::string data, set = "mnist", trigger = "grid", arms = "abcdefgh";
-  int seeds = 1, first_seed = 0, ood_epochs = 20, patches = 20000, zskt_batches = 2000, tested_batches = 50;
-  index_t width = 16;
+/// Control: signed weights as SoftSuppress gives them, on rows drawn by lot.
+struct RandomSuppress {
+  using role = retort::role::censor;
+  double rate = 0.1, lambda = 0.1;
+  template <class E>
+  void apply(E& ex) const {
+    if (ex.turn != Block::student) return;
+    Rng rng = ex.rng.fork(0x6c6f74);
+    const index_t n = ex.input.extent(0);
+    const View<std::uint8_t, 1> mask{ex.tape.template allocate_raw<std::uint8_t>(n), {n}};
+    for (auto& m : mask) m = rng.uniform_double() < rate;
+    const auto weights = ex.tape.allocate(Shape<1>{n});
+    defense::SoftSuppress<Net>::suppress(View<const std::uint8_t, 1>(mask), lambda, weights);
+    ex.weights = weights;
+  }
+  std::string describe() const { return "random suppression"; }
 };
 
 template <attack::Trigger A>
 struct Experiment {
   Options o;
   A trigger;
-  float mean = 0, deviation = 1;  ///< of the training pixels, as every defender has them
+  index_t channels = 1;
+  double mean = 0, deviation = 1;  ///< of the training pixels, as every defender has them
   Cpu cpu{1};
   std::map<std::string, std::vector<double>> accuracy, success, seconds;
   std::vector<std::string> order;
 
-  template <class F>
-  void arm(const std::string& name, const Dataset<4>& test, const Dataset<4>& stamped, Network<Net>& network, F&& train) {
-    if (name[0] == '(' && o.arms.find(name[1]) == std::string::npos) return;
-    const double start = bench::thread_seconds();
-    const std::string note = train();
-    const auto score = attack::backdoor_score(network, test, stamped, 0, cpu);
-    if (!accuracy.count(name)) order.push_back(name);
-    accuracy[name].push_back(100 * score.accuracy);
-    success[name].push_back(100 * score.success);
-    seconds[name].push_back(bench::thread_seconds() - start);
-    std::cout << "# " << name << ": ACC " << accuracy[name].back() << ", ASR " << success[name].back() << ", " << seconds[name].back() << " s"
-              << (note.empty() ? "" : "; ") << note << std::endl;
-  }
-
+  bool wanted(char letter) const { return o.arms.find(letter) != std::string::npos; }
   static Dataset<4> copy(const Dataset<4>& set) { return {set.inputs.clone(), set.labels, set.classes, set.name}; }
   void normalise(Dataset<4>& set) const {
-    for (float& x : set.inputs) x = (x - mean) / deviation;
+    for (float& x : set.inputs) x = static_cast<float>((static_cast<double>(x) - mean) / deviation);
   }
+
   void run(const Dataset<4>& raw, const Dataset<4>& raw_test, std::uint64_t seed) {
     // Triggers are stamped on raw pixels; the networks see normalised ones.
     auto attacked = attack::stamped(raw_test, trigger, 0), poisoned = attack::Poisoner{trigger, {.ratio = 0.1, .target = 0}}(raw);
     auto train = copy(raw), test = copy(raw_test);
     for (auto* set : {&attacked, &poisoned, &train, &test}) normalise(*set);
+    const auto arm = [&](const std::string& name, Network<Net>& network, auto&& train_it) {
+      const double start = bench::thread_seconds();
+      const std::string note = train_it();
+      const auto score = attack::backdoor_score(network, test, attacked, 0, cpu);
+      if (!accuracy.count(name)) order.push_back(name);
+      accuracy[name].push_back(100 * score.accuracy);
+      success[name].push_back(100 * score.success);
+      seconds[name].push_back(bench::thread_seconds() - start);
+      std::cout << "# seed " << seed / 1000 << ", " << name << ": ACC " << accuracy[name].back() << ", ASR " << success[name].back() << ", "
+                << seconds[name].back() << " s" << (note.empty() ? "" : "; ") << note << std::endl;
+    };
     const optim::Adam teaching{.lr = 3e-3f, .schedule = {.rule = optim::Cosine{}}};
     const auto crop = data::Pipeline{data::RandomCrop{1}};
-    Network<Net> teacher(net(o.width), seed + 1), honest(net(o.width), seed + 1);
+    const auto start = [&] { return Network<Net>(net(channels, o.width / 2), seed + 10); };
+    Network<Net> teacher(net(channels, o.width), seed + 1), honest(net(channels, o.width), seed + 1);
     const auto supervised = [&](Network<Net>& network, const Dataset<4>& set) {
-      return [&, set = &set]() -> std::string {
-        LabelsOnly<Net> method{teacher::None{}, network};
-        fit(method, data::augmented(*set, crop), teaching, {.epochs = 12, .batch_size = 64, .seed = seed});
-        return "";
+      LabelsOnly<Net> method{teacher::None{}, network};
+      fit(method, data::augmented(set, crop), teaching, {.epochs = o.teacher_epochs, .batch_size = 64, .seed = seed});
+      return std::string();
+    };
+    arm("teacher, same net unpoisoned", honest, [&] { return supervised(honest, train); });
+    arm("teacher, poisoned", teacher, [&] { return supervised(teacher, poisoned); });
+    if (wanted('a')) {
+      const auto split = train.split(0.2, seed);
+      auto student = start();
+      arm("(a) clean-data KD", student, [&] {
+        Hinton<Net, Net> method{teacher, student, {.soft = {.temperature = 6, .weight = 0.95}, .hard = {.weight = 0.05}}};
+        fit(method, data::augmented(split.train, crop), teaching, {.epochs = 40, .batch_size = 64, .seed = seed});
+        return std::string();
+      });
+    }
+    for (const int layers : {o.layers, -o.layers}) {
+      teacher::Shuffled<Net> shuffled(teacher, {.clones = 3, .layers = layers}, Rng(seed).fork(1));
+      const auto report = defense::backdoor_report(shuffled, test, attacked, cpu);
+      std::cout << "# seed " << seed / 1000 << ", " << (layers > 0 ? "last" : "first") << " layers shuffled: suspicious " << 100 * report.clean_rate
+                << " % of clean, " << 100 * report.stamped_rate << " % of stamped images, AUC " << report.separation << std::endl;
+    }
+    if (o.arms.find_first_of("bcdijm") != std::string::npos) out_of_distribution(arm, start, teacher, honest, seed);
+    if (o.arms.find_first_of("efghkl") == std::string::npos) return;
+    if (o.source == "zskt")
+      generator_arms<Zskt<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, 16, 16, channels, o.maker));
+    else
+      generator_arms<Dfq<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, 16, 16, channels, o.maker));
+  }
+
+  template <class Arm, class Start>
+  void out_of_distribution(Arm& arm, Start& start, Network<Net>& teacher, Network<Net>& honest, std::uint64_t seed) {
+    const auto photo = source::dead_leaves(512, 512, channels, seed + 100);
+    auto patches = source::make_patches(photo.view(), o.patches, 16, seed);
+    source::match_brightness(patches.inputs.view(), mean, deviation);
+    normalise(patches);
+    const auto seen = data::augmented(patches, data::Pipeline{data::HorizontalFlip{}, data::RandomCrop{2}});
+    const optim::Adam first{.lr = 2e-3f, .schedule = {.rule = optim::Cosine{0.1}}}, late{.lr = static_cast<float>(o.late_rate), .schedule = {.rule = optim::Cosine{}}};
+    const FitOptions options{.epochs = o.ood_epochs, .batch_size = 128, .seed = seed};
+    const loss::KlMean soft{.temperature = 8};
+    const auto suppress = [&](int layers) { return defense::SuppressOptions{.lambda = o.lambda, .shuffle = {.clones = 3, .layers = layers}, .until = 2, .seed = seed}; };
+    const auto plain = [&](auto& method, auto&& note) {
+      return [&] {
+        fit(method, seen, first, options);
+        return note();
       };
     };
-    arm("teacher, unpoisoned", test, attacked, honest, supervised(honest, train));
-    arm("teacher", test, attacked, teacher, supervised(teacher, poisoned));
-    {
-      const auto [part, rest] = train.split(0.2, seed);
-      Network<Net> student(net(o.width / 2), seed + 10);
-      arm("(a) clean-data KD", test, attacked, student, [&, part = &part]() -> std::string {
-        Hinton<Net, Net> method{teacher, student, {.soft = {.temperature = 6, .weight = 0.95}, .hard = {.weight = 0.05}}};
-        fit(method, data::augmented(*part, crop), teaching, {.epochs = 40, .batch_size = 64, .seed = seed});
-        return "";
-      });
+    const auto silent = [] { return std::string(); };
+    double rate = 0.1;
+    if (wanted('b')) {
+      auto student = start();
+      Ood method{teacher, student, soft};
+      arm("(b) OOD", student, plain(method, silent));
     }
-    const defense::RetrospectionOptions search{.search_steps = 10};
-    const teacher::ShuffleOptions last_stage{.clones = 3, .layers = 2};
-    {
-      teacher::Shuffled<Net> shuffled(teacher, last_stage, Rng(seed).fork(1));
-      std::cout << "# mask rate: clean " << defense::mask_rate(shuffled, test, cpu) << ", stamped " << defense::mask_rate(shuffled, attacked, cpu) << std::endl;
+    const auto vaccinated = [&](const char* name, int layers) {
+      auto student = start();
+      WithVaccine<Ood> method{teacher, student, soft, {teacher, suppress(layers)}};
+      arm(name, student, plain(method, [&] {
+            rate = method.censor_policy().last_mask_rate();
+            return "mask rate " + std::to_string(rate);
+          }));
+    };
+    if (wanted('j')) vaccinated("(ii) OOD + SV, first layers shuffled", -o.layers);
+    if (wanted('c') || wanted('i')) vaccinated("(c) OOD + SV", o.layers);
+    if (wanted('i')) {
+      auto student = start();
+      Ood::with_censor<RandomSuppress> method{teacher, student, soft, {rate, o.lambda}};
+      arm("(i) OOD + random mask", student, plain(method, silent));
     }
-    if (o.arms.find_first_of("bcd") != std::string::npos) {
-      const auto photo = source::dead_leaves(512, 512, 1, seed + 100);
-      auto patches = source::make_patches(photo.view(), o.patches, 16, seed);
-      for (float& x : patches.inputs) x = std::clamp(2.2f * (x - 0.55f), 0.f, 1.f);  // dark, as the digits are: else the teacher sees one class
-      normalise(patches);
-      const auto seen = data::augmented(patches, data::Pipeline{data::HorizontalFlip{}, data::RandomCrop{2}});
-      const optim::Adam first{.lr = 2e-3f, .schedule = {.rule = optim::Cosine{0.1}}}, late{.lr = 5e-4f, .schedule = {.rule = optim::Cosine{}}};
-      const FitOptions options{.epochs = o.ood_epochs, .batch_size = 128, .seed = seed};
-      const auto start = [&] { return Network<Net>(net(o.width / 2), seed + 10); };
-      const loss::KlMean soft{.temperature = 8};
-      auto b = start(), c = start(), d = start();
-      arm("(b) OOD", test, attacked, b, [&]() -> std::string {
-        Ood method{teacher, b, soft};
-        fit(method, seen, first, options);
-        return "";
-      });
-      const defense::SuppressOptions suppress{.shuffle = last_stage, .until = 2, .seed = seed};
-      arm("(c) OOD + SV", test, attacked, c, [&]() -> std::string {
-        WithVaccine<Ood> method{teacher, c, soft, {teacher, suppress}};
-        fit(method, seen, first, options);
-        return "mask rate " + std::to_string(method.censor_policy().last_mask_rate());
-      });
-      arm("(d) OOD + SV + SR", test, attacked, d, [&]() -> std::string {
-        WithAbd<Ood, loss::KlBatch> method{teacher, {d, teacher, {.search_steps = 10, .detach_clean = false}, {.temperature = 8}}, soft, {teacher, suppress}};
-        method.student_policy().options.start = 2;
-        fit(method, seen, first, options);
-        method.student_policy().options.start = method.censor_policy().options.until = 0;
-        std::vector<index_t> few(static_cast<std::size_t>(128 * std::max<index_t>(10, o.ood_epochs * patches.size() / 128 * 15 / 1000)));  // 1.5 % of the steps
-        for (std::size_t i = 0; i < few.size(); ++i) few[i] = static_cast<index_t>(i) % patches.size();
-        const auto last = patches.subset(few);
-        auto rest = options;
-        rest.epochs = 1;
-        rest.seed = seed + 7;
-        fit(method, data::augmented(last, data::Pipeline{data::HorizontalFlip{}, data::RandomCrop{2}}), late, rest);
+    const auto defended = [&](const std::string& name, Network<Net>& taught_by) {
+      auto student = start();
+      WithAbd<Ood, loss::KlBatch> method{taught_by, {student, taught_by, {.search_steps = 10, .detach_clean = false}, {.temperature = 8}}, soft, {taught_by, suppress(o.layers)}};
+      arm(name, student, [&] {
+        defense::fit_in_phases(method, seen, first, options, late, 1);
         return "delta norm " + std::to_string(method.student_policy().perturbation_norm());
       });
+    };
+    if (wanted('d')) defended("(d) OOD + SV + SR", teacher);
+    if (wanted('m')) {
+      auto student = start();
+      Ood method{honest, student, soft};
+      arm("(v) clean teacher, OOD", student, plain(method, silent));
+      defended("(v) clean teacher, OOD + SV + SR", honest);
     }
-    {
-      const source::GeneratorOptions schedule{.latent = 64, .batches_per_epoch = o.zskt_batches / 10, .student_steps = 10};
-      const optim::Adam first{.lr = 2e-3f, .schedule = {.rule = optim::Cosine{0.1}}, .clip = {.norm = 5}},
-          late{.lr = 5e-4f, .schedule = {.rule = optim::Cosine{}}};
-      const FitOptions options{.epochs = 10, .batch_size = 64, .seed = seed};
-      const auto start = [&] { return Network<Net>(net(o.width / 2), seed + 10); };
-      const auto maker = [&] { return Network<Generator>(source::zskt_generator(64, 16, 16, 1, 32), seed + 20); };
-      auto with_late_steps = schedule;
-      with_late_steps.batches_per_epoch = std::max(10, o.zskt_batches / 100);  // the last per cent of the run
-      auto e = start(), f = start(), g = start(), h = start();
-      auto ge = maker(), gf = maker(), gg = maker(), gh = maker();
-      arm("(e) ZSKT", test, attacked, e, [&]() -> std::string {
-        Zero method{teacher, e, {}, {}, {ge, schedule}};
-        fit(method, data::None{}, first, options);
-        return "";
-      });
-      const auto vaccine = [&](double until) { return defense::VaccineOptions{.shuffle = last_stage, .until = until, .pseudo_test_batches = o.tested_batches}; };
-      const auto verdict = [](const defense::VaccineOutcome& out) {
-        const char* names[] = {"collecting", "untested", "accepted", "rejected"};
-        return std::string("vaccine ") + names[static_cast<int>(out.verdict)] + " after " + std::to_string(out.trials) + " trials, tail " +
-               std::to_string(out.tail) + ", mask rate " + std::to_string(out.mask_rate);
-      };
-      arm("(f) ZSKT + SV", test, attacked, f, [&]() -> std::string {
-        WithVaccine<Zero> method{teacher, f, {}, {}, {{gf, schedule}, teacher, vaccine(2)}};
-        fit(method, data::None{}, first, options);
-        return verdict(method.source_policy().outcome());
-      });
-      const auto retrospect = [&](auto& method, auto& generator_options) {  // what fit_in_phases does, with fewer batches late
-        method.student_policy().options.start = 2;
-        fit(method, data::None{}, first, options);
-        method.student_policy().options.start = 0;
-        generator_options = with_late_steps;
-        auto rest = options;
-        rest.epochs = 1;
-        rest.seed = seed + 7;
-        fit(method, data::None{}, late, rest);
-        return "delta norm " + std::to_string(method.student_policy().perturbation_norm());
-      };
-      arm("(g) ZSKT + SR", test, attacked, g, [&]() -> std::string {
-        WithRetrospection<Zero> method{teacher, {g, teacher, search}, {}, {}, {gg, schedule}};
-        return retrospect(method, method.source_policy().options);
-      });
-      arm("(h) ZSKT + SV + SR", test, attacked, h, [&]() -> std::string {
-        WithAbd<Zero> method{teacher, {h, teacher, search}, {}, {}, {{gh, schedule}, teacher, vaccine(1)}};
-        method.student_policy().options.start = 2;
-        fit(method, data::None{}, first, options);
-        const std::string found = verdict(method.source_policy().outcome());
-        method.student_policy().options.start = 0;
-        method.source_policy().options.until = 0;
-        method.source_policy().inner().options = with_late_steps;
-        auto rest = options;
-        rest.epochs = 1;
-        rest.seed = seed + 7;
-        fit(method, data::None{}, late, rest);
-        return found + ", delta norm " + std::to_string(method.student_policy().perturbation_norm());
-      });
+  }
+
+  template <class Method, class Arm, class Start, class Maker>
+  void generator_arms(Arm& arm, Start& start, Network<Net>& teacher, std::uint64_t seed, const Maker& maker) {
+    const std::string name = o.source == "zskt" ? "ZSKT" : "DFQ";
+    const source::GeneratorOptions schedule{.latent = 64, .batches_per_epoch = std::max(1, o.batches * o.late / 100), .student_steps = 10};
+    const optim::Adam first{.lr = 2e-3f, .schedule = {.rule = optim::Cosine{0.1}}, .clip = {.norm = 5}},
+        late{.lr = static_cast<float>(o.late_rate), .schedule = {.rule = optim::Cosine{}}, .clip = {.norm = 5}};
+    const FitOptions options{.epochs = o.batches / schedule.batches_per_epoch, .batch_size = 64, .seed = seed};
+    const auto vaccine = [&](double lambda) {
+      return defense::VaccineOptions{.lambda = lambda, .shuffle = {.clones = 3, .layers = o.layers}, .until = 2, .pseudo_test_batches = o.tested_batches};
+    };
+    const auto verdict = [](const defense::VaccineOutcome& out) {
+      const char* names[] = {"collecting", "untested", "accepted", "rejected"};
+      return std::string("vaccine ") + names[static_cast<int>(out.verdict)] + " after " + std::to_string(out.trials) + " trials, tail " +
+             std::to_string(out.tail) + ", mask rate " + std::to_string(out.mask_rate);
+    };
+    if (wanted('e')) {
+      auto student = start();
+      Network<source::ZsktNet> generator(maker, seed + 20);
+      Method method{teacher, student, {}, {}, {generator, schedule}};
+      arm("(e) " + name, student, [&] { return fit(method, data::None{}, first, options), std::string(); });
     }
+    const auto vaccinated = [&](const std::string& label, double lambda) {
+      auto student = start();
+      Network<source::ZsktNet> generator(maker, seed + 20);
+      WithVaccine<Method> method{teacher, student, {}, {}, {{generator, schedule}, teacher, vaccine(lambda)}};
+      arm(label, student, [&] { return fit(method, data::None{}, first, options), verdict(method.source_policy().outcome()); });
+    };
+    if (wanted('f')) vaccinated("(f) " + name + " + SV", o.lambda);
+    if (wanted('k')) vaccinated("(iii) " + name + " + SV, lambda < 0", -o.lambda);
+    double norm = 1;
+    const auto with_norm = [&](auto& method) { return "delta norm " + std::to_string(norm = method.student_policy().perturbation_norm()); };
+    if (wanted('g')) {
+      auto student = start();
+      Network<source::ZsktNet> generator(maker, seed + 20);
+      WithRetrospection<Method> method{teacher, {student, teacher, {.search_steps = 10}}, {}, {}, {generator, schedule}};
+      arm("(g) " + name + " + SR", student, [&] { return defense::fit_in_phases(method, data::None{}, first, options, late, 1), with_norm(method); });
+    }
+    const auto defended = [&](const std::string& label, const defense::RetrospectionOptions& search) {
+      auto student = start();
+      Network<source::ZsktNet> generator(maker, seed + 20);
+      WithAbd<Method> method{teacher, {student, teacher, search}, {}, {}, {{generator, schedule}, teacher, vaccine(o.lambda)}};
+      arm(label, student, [&] {
+        defense::fit_in_phases(method, data::None{}, first, options, late, 1);
+        return verdict(method.source_policy().outcome()) + ", " + with_norm(method);
+      });
+    };
+    if (wanted('h')) defended("(h) " + name + " + SV + SR", {.search_steps = 10});
+    if (wanted('l')) defended("(iv) " + name + " + SV + SR, random perturbation", {.search_steps = 0, .initial_noise = norm / std::sqrt(256.0 * static_cast<double>(channels))});
   }
 
   void table() const {
@@ -221,41 +264,44 @@ struct Experiment {
 
 int main(int argc, char** argv) {
   Options o;
+  std::map<std::string, std::string*> words{{"--data", &o.data}, {"--set", &o.set}, {"--trigger", &o.trigger}, {"--source", &o.source}, {"--arms", &o.arms}};
+  std::map<std::string, int*> counts{{"--seeds", &o.seeds}, {"--first-seed", &o.first_seed}, {"--validate", &o.validate}, {"--ood-epochs", &o.ood_epochs},
+                                     {"--patches", &o.patches}, {"--batches", &o.batches}, {"--late", &o.late}, {"--tested-batches", &o.tested_batches}, {"--layers", &o.layers},
+                                     {"--width", &o.width}, {"--maker", &o.maker}, {"--teacher-epochs", &o.teacher_epochs}};
+  std::map<std::string, double*> numbers{{"--lambda", &o.lambda}, {"--late-rate", &o.late_rate}};
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i], value = argv[i + 1];
-    if (key == "--data") o.data = value;
-    else if (key == "--set") o.set = value;
-    else if (key == "--trigger") o.trigger = value;
-    else if (key == "--arms") o.arms = value;
-    else if (key == "--patches") o.patches = std::stoi(value);
-    else if (key == "--seeds") o.seeds = std::stoi(value);
-    else if (key == "--first-seed") o.first_seed = std::stoi(value);
-    else if (key == "--ood-epochs") o.ood_epochs = std::stoi(value);
-    else if (key == "--zskt-batches") o.zskt_batches = std::stoi(value);
-    else if (key == "--tested-batches") o.tested_batches = std::stoi(value);
-    else if (key == "--width") o.width = std::stoi(value);
+    if (words.count(key)) *words[key] = value;
+    else if (counts.count(key)) *counts[key] = std::stoi(value);
+    else if (numbers.count(key)) *numbers[key] = std::stod(value);
     else return std::cerr << "abd: unknown option " << key << '\n', 2;
   }
-  const auto whole = data::load_mnist(o.data + "/" + o.set);
-  const auto train = halved(whole.train), test = halved(whole.test);
-  std::cout << "# " << o.set << ", trigger " << o.trigger << ", " << bench::processor() << ", one thread, seeds " << o.first_seed << " to "
-            << o.first_seed + o.seeds - 1 << std::endl;
-  const auto go = [&](auto trigger) {
-    double sum = 0, squares = 0;
-    for (const float x : train.inputs) sum += x, squares += static_cast<double>(x) * x;
-    const double n = static_cast<double>(train.inputs.size()), mean = sum / n;
-    Experiment<decltype(trigger)> experiment{.o = o, .trigger = trigger, .mean = static_cast<float>(mean),
-                                             .deviation = static_cast<float>(std::sqrt(squares / n - mean * mean)), .accuracy = {}, .success = {}, .seconds = {}, .order = {}};
+  auto [train, test] = [&]() -> TrainTest<4> {
+    if (o.set == "cifar10") return {halved(data::load_cifar({o.data + "/cifar10/train.bin"})), halved(data::load_cifar({o.data + "/cifar10/test.bin"}))};
+    auto whole = data::load_mnist(o.data + "/" + o.set);
+    return {halved(whole.train), halved(whole.test)};
+  }();
+  if (o.validate) {  // to choose anything: the test images stay unseen
+    auto parts = train.split(0.8, 77);
+    train = std::move(parts.train), test = std::move(parts.test);
+  }
+  std::cout << "# " << o.set << (o.validate ? " (scored on a fifth of the training images)" : "") << ", trigger " << o.trigger << ", " << bench::processor()
+            << ", one thread, seeds " << o.first_seed << " to " << o.first_seed + o.seeds - 1 << std::endl;
+  double sum = 0, squares = 0;
+  for (const float x : train.inputs) sum += static_cast<double>(x), squares += static_cast<double>(x) * static_cast<double>(x);
+  const double n = static_cast<double>(train.inputs.size()), mean = sum / n, deviation = std::sqrt(squares / n - mean * mean);
+  const auto pattern = source::dead_leaves(16, 16, train.inputs.extent(3), 5);
+  const auto go = [&, &train = train, &test = test](auto trigger) {
+    Experiment<decltype(trigger)> experiment{.o = o, .trigger = trigger, .channels = train.inputs.extent(3), .mean = mean, .deviation = deviation,
+                                             .accuracy = {}, .success = {}, .seconds = {}, .order = {}};
     for (int s = 0; s < o.seeds; ++s) experiment.run(train, test, static_cast<std::uint64_t>(1000 * (o.first_seed + s)));
     experiment.table();
   };
   if (o.trigger == "grid") return go(attack::BadnetGrid{}), 0;
-  const auto pattern = [] {
-    auto p = source::dead_leaves(16, 16, 1, 5);
-    for (float& x : p) x *= 255;
-    return p;
-  }();
+  if (o.trigger == "square") return go(attack::BadnetSquare{}), 0;
+  auto bytes = pattern.clone();
+  for (float& x : bytes) x *= 255;
   attack::Blend blend;
-  blend.pattern = pattern.view();
+  blend.pattern = bytes.view();
   go(blend);
 }

@@ -195,6 +195,25 @@ TEST_CASE("patches: range, determinism, and an image too small for them") {
   for (const float x : flat.inputs) CHECK(x == doctest::Approx(0.25).epsilon(1e-4));
 }
 
+TEST_CASE("patches as dark as the task: mean and deviation are met, impossible ones refused") {
+  auto patches = source::make_patches(source::dead_leaves(64, 64, 1, 1).view(), 50, 16, 4);
+  const auto moments = [&] {
+    double first = 0, second = 0;
+    for (const float x : patches.inputs) first += static_cast<double>(x) / static_cast<double>(patches.inputs.size()), second += static_cast<double>(x) * static_cast<double>(x) / static_cast<double>(patches.inputs.size());
+    return std::pair{first, std::sqrt(second - first * first)};
+  };
+  for (const auto& [mean, deviation] : {std::pair{0.13, 0.3}, {0.5, 0.2}, {0.7, 0.1}}) {
+    source::match_brightness(patches.inputs.view(), mean, deviation);
+    CHECK(moments().first == doctest::Approx(mean).epsilon(0.02));
+    CHECK(moments().second == doctest::Approx(deviation).epsilon(0.02));
+    patches = source::make_patches(source::dead_leaves(64, 64, 1, 1).view(), 50, 16, 4);
+  }
+  CHECK_THROWS_AS(source::match_brightness(patches.inputs.view(), 0.1, 0.31), value_error);
+  CHECK_THROWS_AS(source::match_brightness(patches.inputs.view(), 0, 0.1), value_error);
+  std::fill(patches.inputs.begin(), patches.inputs.end(), 0.5f);
+  CHECK_THROWS_AS(source::match_brightness(patches.inputs.view(), 0.5, 0.1), value_error);
+}
+
 TEST_CASE("CutMix pastes one box of a partner into every image, and nobody sees labels") {
   Dataset<4> data{Tensor<float, 4>(Shape<4>{20, 10, 10, 1}), std::vector<std::int32_t>(20), 2, "flat"};
   for (index_t i = 0; i < 20; ++i) std::fill(data.inputs.view().row(i), data.inputs.view().row(i) + 100, static_cast<float>(i));

@@ -210,3 +210,32 @@ TEST_CASE("KlBatch = T^2 C KlMean") {
     CHECK(batch == doctest::Approx(temperature * temperature * 7 * mean).epsilon(test::tolerance<double>::value));
   }
 }
+
+TEST_CASE("the backdoor report: rates and the area under the curve") {
+  Network<Net> teacher(net(), 1);
+  Cpu cpu;
+  const auto images = [](std::uint64_t seed, index_t n) {
+    return Dataset<4>{test::randn<float>(Shape<4>{n, 5, 5, 2}, seed), std::vector<std::int32_t>(static_cast<std::size_t>(n)), 4, "noise"};
+  };
+  const auto a = images(1, 40), b = images(2, 30);
+  teacher::Shuffled<Net> same(teacher, {.clones = 1, .layers = 0});
+  const auto equal_scores = defense::backdoor_report(same, a, b, cpu);  // nothing shuffled: all suspicious, all scores alike
+  CHECK(equal_scores.clean_rate == 1);
+  CHECK(equal_scores.stamped_rate == 1);
+  CHECK(equal_scores.separation == doctest::Approx(0.5));
+  teacher::Shuffled<Net> shuffled(teacher, {.clones = 2, .layers = 2}, Rng(3));
+  const auto report = defense::backdoor_report(shuffled, a, b, cpu);
+  std::vector<std::vector<double>> scores(2);
+  for (int k = 0; k < 2; ++k) {
+    const auto& set = k ? b : a;
+    const auto t = predict_logits(teacher, set, cpu), s = predict_logits<float>(cpu, set, [&](auto& pass, const auto& batch) { return shuffled.answer(pass, batch); });
+    defense::vaccine_scores(View<const float, 2>(t.view()), View<const float, 2>(s.view()), scores[static_cast<std::size_t>(k)]);
+  }
+  double below = 0;
+  for (const double with : scores[1])
+    for (const double without : scores[0]) below += with < without ? 1 : with == without ? 0.5 : 0;
+  CHECK(report.separation == doctest::Approx(below / (30 * 40)));
+  const auto mirrored = defense::backdoor_report(shuffled, b, a, cpu);
+  CHECK(mirrored.separation == doctest::Approx(1 - report.separation));
+  CHECK(mirrored.clean_rate == report.stamped_rate);
+}

@@ -161,4 +161,38 @@ inline retort::Dataset<4> make_patches(View<const float, 3> image, index_t count
   return out;
 }
 
+/// x <- clamp(gain (x - offset), 0, 1) with the two numbers that give the pixels of all images together the mean and the
+/// deviation asked for: those of the task's pixels, which whoever has the teacher has as its normaliser. On pictures of
+/// another brightness a teacher may name hardly more than one class. Throws value_error for a deviation that no 0..1 pixels of
+/// that mean have, and for images without contrast.
+inline void match_brightness(View<float, 4> images, double mean, double deviation) {
+  require<value_error>(mean > 0 && mean < 1 && deviation > 0 && deviation * deviation < mean * (1 - mean),
+                       "match_brightness: expected a mean in (0, 1) and a deviation below that of black and white, got ", mean, " and ", deviation);
+  constexpr std::size_t bins = 1024;
+  std::array<double, bins> share{};
+  for (const float x : images) share[static_cast<std::size_t>(std::clamp(x, 0.f, 1.f) * static_cast<float>(bins - 1))] += 1 / static_cast<double>(images.size());
+  const auto moments = [&](double gain, double offset) {
+    double first = 0, second = 0;
+    for (std::size_t b = 0; b < bins; ++b) {
+      const double x = std::clamp(gain * (static_cast<double>(b) / (bins - 1) - offset), 0.0, 1.0);
+      first += share[b] * x, second += share[b] * x * x;
+    }
+    return std::pair{first, std::sqrt(std::max(0.0, second - first * first))};
+  };
+  const auto offset_for = [&](double gain) {  // the mean falls with the offset
+    double low = -1 / gain, high = 1;
+    for (int k = 0; k < 50; ++k) (moments(gain, (low + high) / 2).first > mean ? low : high) = (low + high) / 2;
+    return (low + high) / 2;
+  };
+  double low = 1e-2, high = 1e3;  // at a fixed mean the deviation grows with the gain
+  for (int k = 0; k < 50; ++k) {
+    const double gain = std::sqrt(low * high);
+    (moments(gain, offset_for(gain)).second < deviation ? low : high) = gain;
+  }
+  const double gain = std::sqrt(low * high), offset = offset_for(gain);
+  require<value_error>(std::abs(moments(gain, offset).second - deviation) < 0.1 * deviation, "match_brightness: the images cannot get deviation ",
+                       deviation, " at mean ", mean, ": they have too little contrast");
+  for (float& x : images) x = static_cast<float>(std::clamp(gain * (static_cast<double>(x) - offset), 0.0, 1.0));
+}
+
 }  // namespace retort::source
