@@ -37,7 +37,9 @@
 #include <retort/loss/top_k.hpp>
 #include <retort/loss/total_variation.hpp>
 #include <retort/loss/transformed_teacher.hpp>
+#include <retort/method/cmi.hpp>
 #include <retort/method/dafl.hpp>
+#include <retort/method/deep_inversion.hpp>
 #include <retort/method/dfad.hpp>
 #include <retort/method/dfq.hpp>
 #include <retort/method/disk.hpp>

@@ -105,7 +105,11 @@ struct Pipeline {
                 "and `void operator()(View<float, 3> image, Rng rng) const`; see retort/data/augment.hpp");
   std::tuple<Steps...> steps;
 
-  constexpr explicit Pipeline(Steps... in_order) : steps(std::move(in_order)...) {}
+  /// Every step with its default numbers.
+  constexpr Pipeline() = default;
+  constexpr explicit Pipeline(Steps... in_order)
+    requires(sizeof...(Steps) > 0)
+      : steps(std::move(in_order)...) {}
 
   void check(const Shape<3>& image) const {
     std::apply([&](const Steps&... step) { (step.check(image), ...); }, steps);

@@ -2,6 +2,7 @@
 // What sources that make their batches by differentiating through the networks have in common.
 
 #include <algorithm>
+#include <retort/autograd/ops_matrix.hpp>
 #include <retort/autograd/ops_statistics.hpp>
 #include <retort/functor/elementary.hpp>
 #include <retort/loss/cross_entropy.hpp>
@@ -59,7 +60,7 @@ struct NoExtra {
 template <class... Terms>
 struct Objective {
   static_assert(sizeof...(Terms) >= 1, "retort: source::Objective needs at least one term; see retort/source/synthesis.hpp");
-  std::tuple<Terms...> terms{};
+  std::tuple<Terms...> terms;  // value-initialised by {}: an initialiser here makes GCC 12 give up on `{}` arguments
 
   template <class E>
   auto evaluate(E& exchange) const {
@@ -129,6 +130,85 @@ struct Activation {
   auto evaluate(E& ex) const {
     const auto magnitude = activate(ex.tape, functor::LeakyRelu{-1.f}, tap<Tag>(ex.teacher));  // slope -1: |f|, and replayable
     return scale(ex.tape, -weight, mean(ex.tape, magnitude));
+  }
+};
+
+/// The adversarial term of CMI: -weight * mean_i [argmax S = argmax T] KL(T || S), where the networks still agree.
+struct AdversarialWhereAgreed {
+  double weight = 0.5;
+  template <class E>
+  auto evaluate(E& ex) const {
+    const auto s = result_of(ex.student), t = result_of(ex.teacher);
+    using T = typename decltype(s)::value_type;
+    const index_t n = s.extent(0);
+    auto* mine = ex.tape.template allocate_raw<std::int32_t>(n);
+    auto* theirs = ex.tape.template allocate_raw<std::int32_t>(n);
+    auto* mask = ex.tape.template allocate_raw<std::uint8_t>(n);
+    using K = Kernels<std::remove_cvref_t<decltype(ex.tape.backend())>>;
+    K::arg_max_rows(ex.tape.backend(), s.value, mine);
+    K::arg_max_rows(ex.tape.backend(), t.value, theirs);
+    for (index_t i = 0; i < n; ++i) mask[i] = mine[i] == theirs[i];
+    const auto kl = row_loss(ex.tape, loss::Masked{loss::KlBatch{}}, RowLossInputs<T>{.student = s, .teacher = t, .mask = {mask, {n}}});
+    return scale(ex.tape, static_cast<T>(-weight), kl);
+  }
+};
+
+/// The adversarial term of DeepInversion (Yin et al. 2020), -weight * JS, in the form that its reference code takes: the
+/// mixture M = (P + Q) / 2 is the target, 1/2 KL(M || P) + 1/2 KL(M || Q), all three clamped to [0.01, 0.99]; P and Q are the
+/// softmaxes of the two networks at `temperature`. (The textbook JS is loss::JensenShannon, which Adversarial takes too.)
+struct AdversarialMixture {
+  double weight = 1, temperature = 3;
+  template <class E>
+  auto evaluate(E& ex) const {
+    auto& tape = ex.tape;
+    const auto s = result_of(ex.student), t = result_of(ex.teacher);
+    using T = typename decltype(s)::value_type;
+    const auto probabilities = [&](auto z) { return softmax(tape, scale(tape, static_cast<T>(1 / temperature), z)); };
+    const auto clamped = [&](auto p) {
+      return add_constant(tape, activate(tape, functor::Relu{}, add_constant(tape, clip_above(tape, p, T(0.99)), T(-0.01))), T(0.01));
+    };
+    const auto logarithm = [&](auto p) { return activate(tape, functor::Log{}, p); };
+    const auto p = probabilities(s), q = probabilities(t);
+    const auto m = clamped(scale(tape, T(0.5), add(tape, p, q)));
+    const auto cross = scale(tape, T(0.5), add(tape, logarithm(clamped(p)), logarithm(clamped(q))));
+    const auto js = sum(tape, multiply(tape, m, subtract(tape, logarithm(m), cross)));
+    return scale(tape, static_cast<T>(-weight / static_cast<double>(s.extent(0))), js);
+  }
+};
+
+/// weight * (mean |difference| of neighbours to the right, below, and on the two diagonals, added up): smooth images.
+struct TotalVariation {
+  double weight = 1e-3;
+  template <class E>
+  auto evaluate(E& ex) const {
+    auto& tape = ex.tape;
+    const auto x = ex.input;
+    using T = typename decltype(x)::value_type;
+    const index_t channels = x.extent(3);
+    // A difference is a convolution of each channel by itself with -1 and 1.
+    const auto differences = [&](int height, int width, int minus, int plus) {
+      const auto kernel = tape.allocate(Shape<4>{height, width, 1, channels});
+      std::fill(kernel.begin(), kernel.end(), T(0));
+      for (index_t c = 0; c < channels; ++c) kernel.data[minus * channels + c] = T(-1), kernel.data[plus * channels + c] = T(1);
+      const auto d = conv2d(tape, Conv2dGeometry{.kernel_h = height, .kernel_w = width, .padding = 0, .groups = static_cast<int>(channels)}, x,
+                            tape.constant(kernel), no_bias<T>());
+      return mean(tape, activate(tape, functor::Magnitude{}, d));
+    };
+    const auto straight = add(tape, differences(1, 2, 0, 1), differences(2, 1, 0, 1));
+    const auto diagonal = add(tape, differences(2, 2, 0, 3), differences(2, 2, 1, 2));
+    return scale(tape, static_cast<T>(weight), add(tape, straight, diagonal));
+  }
+};
+
+/// weight * mean over the batch of ||x||_2.
+struct L2Norm {
+  double weight = 1e-5;
+  template <class E>
+  auto evaluate(E& ex) const {
+    auto& tape = ex.tape;
+    const auto x = flatten(tape, ex.input);
+    using T = typename decltype(x)::value_type;
+    return scale(tape, static_cast<T>(weight), mean(tape, activate(tape, functor::Sqrt{1e-24}, sum_axis(tape, multiply(tape, x, x), 1))));
   }
 };
 
