@@ -10,8 +10,8 @@
 #include "peers.hpp"
 
 int main(int argc, char** argv) {
-  const std::pair<std::string, void (*)()> groups[] = {{"loss", peers::loss_group}, {"step", peers::step}, {"threads", peers::threads},
-                                                  {"conv", peers::conv}, {"norm", peers::norm}};
+  const std::pair<std::string, void (*)()> groups[] = {{"loss", peers::loss_group}, {"rows", peers::row_losses}, {"step", peers::step},
+                                                  {"threads", peers::threads}, {"conv", peers::conv}, {"norm", peers::norm}};
   const std::vector<std::string> wanted(argv + 1, argv + argc);
   for (const std::string& name : wanted)
     if (std::none_of(std::begin(groups), std::end(groups), [&](const auto& g) { return g.first == name; })) {

@@ -57,6 +57,7 @@ inline void row(const std::string& title, std::vector<Candidate> candidates, dou
 void conv();
 void norm();
 void loss_group();
+void row_losses();
 void step();
 void threads();
 
