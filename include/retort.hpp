@@ -23,6 +23,7 @@
 #include <retort/loss/kernels.hpp>
 #include <retort/loss/logit_distance.hpp>
 #include <retort/loss/mini_finetuning.hpp>
+#include <retort/loss/multi_level.hpp>
 #include <retort/loss/normalized.hpp>
 #include <retort/loss/peers.hpp>
 #include <retort/loss/regularizers.hpp>
@@ -38,6 +39,7 @@
 #include <retort/loss/total_variation.hpp>
 #include <retort/loss/transformed_teacher.hpp>
 #include <retort/method/cmi.hpp>
+#include <retort/loss/vocabulary.hpp>
 #include <retort/method/dafl.hpp>
 #include <retort/method/deep_inversion.hpp>
 #include <retort/method/dfad.hpp>
@@ -46,6 +48,7 @@
 #include <retort/method/hinton.hpp>
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/zskt.hpp>
+#include <retort/source/two_views.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/student/two_channel.hpp>
 #include <retort/teacher/cached.hpp>

@@ -39,7 +39,7 @@ TEST_CASE("VID, OFD, HCL and SRRL's feature part reproduce the golden values") {
                 [](auto& tape, auto s, auto t) {
                   const View<double, 4> m = tape.allocate(Shape<4>{1, 1, 1, 3});
                   std::fill(m.begin(), m.end(), -0.3);
-                  return OverhaulFeature{}(tape, s, t, tape.constant(m));
+                  return OverhaulFeature{}.distance(tape, s, t, tape.constant(m));
                 },
                 Fs(), Ft());
   check_feature("ReviewKD_HCL: s=Fs as fused map; t=Ft; pools 2 and 1", HierarchicalContext{}, Fs(), Ft());

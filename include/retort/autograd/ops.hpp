@@ -159,6 +159,17 @@ struct GatherRecord {
 };
 
 template <class T>
+struct GatherColumnsRecord {
+  Var<T, 2> x, out;
+  View<const std::int32_t, 1> index;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    const auto to = tape.destination(x);
+    Kernels<B>::gather_columns_backward(tape.backend(), tape.gradient_of(out), index, to.view, to.write);
+  }
+};
+
+template <class T>
 struct PickRecord {
   Var<T, 2> x, out;
   View<const std::int32_t, 1> index;
@@ -345,6 +356,20 @@ Var<T, 2> gather_rows(Tape<T, B>& tape, Var<T, 2> table, View<const std::int32_t
   Kernels<B>::gather_rows(tape.backend(), table.value, index, y);
   const Var<T, 2> out = tape.result(y, table.slot);
   tape.record(detail::GatherRecord<T>{table, out, index});
+  return out;
+}
+
+/// Columns of a matrix by index: N x K out of N x C. `index` must outlive the backward pass. Throws value_error when an index
+/// leaves the matrix.
+template <class T, class B>
+Var<T, 2> gather_columns(Tape<T, B>& tape, Var<T, 2> x, View<const std::int32_t, 1> index) {
+  for (index_t i = 0; i < index.size(); ++i)
+    require<value_error>(index.data[i] >= 0 && index.data[i] < x.extent(1), "gather_columns: index ", index.data[i], " at position ", i,
+                         ", the rows have ", x.extent(1), " columns");
+  const View<T, 2> y = tape.allocate(Shape<2>{x.extent(0), index.size()});
+  Kernels<B>::gather_columns(tape.backend(), x.value, index, y);
+  const Var<T, 2> out = tape.result(y, x.slot);
+  tape.record(detail::GatherColumnsRecord<T>{x, out, index});
   return out;
 }
 

@@ -51,6 +51,24 @@ struct Selection {
     });
   }
 
+  /// y(r, k) = x(r, index[k]).
+  template <class T>
+  static void gather_columns(Cpu& cpu, In<T, 2> x, View<const std::int32_t, 1> index, View<T, 2> y) {
+    cpu.parallel(y.extent(0), grain, [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r)
+        for (index_t k = 0; k < y.extent(1); ++k) y.row(r)[k] = x.row(r)[index.data[k]];
+    });
+  }
+  /// dx = (dx +) the gradient of gather_columns.
+  template <class T>
+  static void gather_columns_backward(Cpu& cpu, In<T, 2> dy, View<const std::int32_t, 1> index, View<T, 2> dx, Write write) {
+    if (write == Write::replace) std::fill(dx.begin(), dx.end(), T(0));
+    cpu.parallel(dy.extent(0), grain, [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r)
+        for (index_t k = 0; k < index.size(); ++k) dx.row(r)[index.data[k]] += dy.row(r)[k];
+    });
+  }
+
   /// y(r, 0) = x(r, index[r]).
   template <class T>
   static void pick_columns(Cpu&, In<T, 2> x, View<const std::int32_t, 1> index, View<T, 2> y) {

@@ -87,7 +87,22 @@ struct TokenMean {
   static constexpr double divisor(double, double counted, double) { return counted; }
 };
 
+/// How a row loss is reduced over classes and rows.
+template <class R>
+concept ReductionPolicy = requires {
+  { R::skips_ignored_rows } -> std::convertible_to<bool>;
+  { R::divisor(1., 1., 1.) } -> std::convertible_to<double>;
+};
+#define RETORT_REDUCTION_MESSAGE                                                                                            \
+  "retort: a loss names its reduction, for which there is no default: BatchMean, ElementMean or TokenMean; see "              \
+  "retort/functor/row_loss.hpp"
+
 namespace detail {
+
+/// Stands where a policy without default was not named.
+struct Unnamed {
+  static constexpr int power = 0;
+};
 
 /// The types that go with a value type; a backend specialises it for its packs.
 template <class V>

@@ -7,8 +7,9 @@ namespace retort::loss {
 /// Cross-entropy with hard labels, at temperature one: -log p(s)_y. With `label_smoothing` e the target is
 /// (1 - e) * onehot(y) + e / C (Szegedy et al. 2016): (1 - e) * -log p_y + e * mean_c(-log p_c).
 /// Gradient per row: p - target.
-template <class Reduction>
+template <class Reduction = retort::detail::Unnamed>
 struct CrossEntropy {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
   double weight = 1;
   double label_smoothing = 0;  ///< in [0, 1)
 

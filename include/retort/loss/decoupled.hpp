@@ -9,8 +9,9 @@ namespace retort::loss {
 /// distributions (p_y, 1 - p_y) and NCKD = KL over the classes other than the label; both in the log domain, so that
 /// confident logits stay finite. beta per pair in the paper: 2, 6 or 8. Needs three classes: with two NCKD vanishes.
 /// Gradient per row: alpha*T*(b^s_y - b^t_y)*(1[c=y] - 1[c!=y]*p^s_c) + beta*T*(p^s_c - p^t_c)*1[c!=y].
-template <class Reduction>
+template <class Reduction = retort::detail::Unnamed>
 struct DecoupledKd {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
   double temperature = 4;  ///< > 0
   double alpha = 1;        ///< weight of the target part
   double beta = 8;         ///< weight of the non-target part

@@ -59,7 +59,7 @@ struct OnTaps {
     if constexpr (requires { FeatureLoss::needs_batch_norm; })
       return weighted(exchange, loss(exchange.tape, s, t, tap<TeacherTag>(exchange.teacher)));
     else
-      return weighted(exchange, loss(exchange.tape, s, t));
+      return weighted(exchange, apply(exchange.tape, s, t));
   }
   template <class E, class S>
   auto evaluate(E& exchange, S& state) const {
@@ -72,10 +72,17 @@ struct OnTaps {
     else if constexpr (retort::loss::learned<FeatureLoss>)
       return weighted(exchange, loss(pass, std::get<2>(state.states), left, right));
     else
-      return weighted(exchange, loss(exchange.tape, left, right));
+      return weighted(exchange, apply(exchange.tape, left, right));
   }
 
  private:
+  template <class Tape, class S, class Q>
+  auto apply(Tape& tape, S s, Q t) const {
+    constexpr bool fits = requires { loss(tape, s, t); };
+    static_assert(fits, "retort: this feature loss does not take what these taps give: losses on maps (AT, FT, NST, connectors of convolutions) need "
+                        "taps of N x H x W x C, losses on vectors (CC) taps of N x C, and most need one rank on both sides; see retort/loss/feature.hpp");
+    if constexpr (fits) return loss(tape, s, t);
+  }
   template <class E>
   static auto features(E& exchange) {
     const auto s = feature_of(tap<StudentTag>(exchange.student));
@@ -232,11 +239,11 @@ struct OverhaulFeature {
     const View<T, 4> margin = tape.allocate(Shape<4>{1, 1, 1, t.extent(3)});
     for (index_t c = 0; c < margin.size(); ++c)
       margin.data[c] = static_cast<T>(overhaul_margin(static_cast<double>(teacher.gamma.value.data[c]), static_cast<double>(teacher.beta.value.data[c])));
-    return (*this)(tape, s, t, tape.constant(margin));
+    return distance(tape, s, t, tape.constant(margin));
   }
   /// The same with margins of shape (1, 1, 1, C).
   template <class T, class B>
-  Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 4> s, Var<T, 4> t, Var<T, 4> margin) const {
+  Var<T, 1> distance(Tape<T, B>& tape, Var<T, 4> s, Var<T, 4> t, Var<T, 4> margin) const {
     detail::require_same_shape("loss::OverhaulFeature", s, t);
     const auto target = retort::detail::binary(tape, "loss::OverhaulFeature", functor::Maximum{}, tape.detach(t), tape.detach(margin));
     const auto terms = retort::detail::binary(tape, "loss::OverhaulFeature", functor::PartialSquare{}, s, target);

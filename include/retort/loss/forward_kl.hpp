@@ -13,6 +13,20 @@ struct NoTSquared {
   static constexpr int power = 0;
 };
 
+/// Whether a tempered divergence carries T^2: one of the two above.
+template <class F>
+concept TemperatureFactorPolicy = std::is_same_v<F, TSquared> || std::is_same_v<F, NoTSquared>;
+#define RETORT_TEMPERATURE_FACTOR_MESSAGE                                                                                   \
+  "retort: a divergence names its temperature factor, for which there is no default: loss::TSquared (Hinton's soft targets) " \
+  "or loss::NoTSquared; see retort/loss/forward_kl.hpp"
+
+/// There is no KL divergence without a direction: this name only says so.
+template <class... Named>
+struct KlDivergence {
+  static_assert(sizeof...(Named) > 1000, "retort: a KL divergence names its direction: loss::ForwardKl is KL(teacher || student), the usual soft "
+                                         "targets, loss::ReverseKl is KL(student || teacher); see retort/loss/forward_kl.hpp");
+};
+
 namespace detail {
 template <class TemperatureFactor, class T>
 RETORT_HD T temperature_factor(T temperature) {
@@ -22,8 +36,10 @@ RETORT_HD T temperature_factor(T temperature) {
 
 /// KL(p_T(t) || p_T(s)), the teacher's entropy included, with p_T(z) = softmax(z / T); times T^2 if so named.
 /// Gradient per row: factor/T * (p_T(s) - p_T(t)) to the student.
-template <class Reduction, class TemperatureFactor>
+template <class Reduction = retort::detail::Unnamed, class TemperatureFactor = retort::detail::Unnamed>
 struct ForwardKl {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
+  static_assert(TemperatureFactorPolicy<TemperatureFactor>, RETORT_TEMPERATURE_FACTOR_MESSAGE);
   double temperature = 1;  ///< > 0
   double weight = 1;
 

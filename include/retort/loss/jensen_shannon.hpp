@@ -9,8 +9,10 @@ namespace retort::loss {
 /// probabilities at temperature T; times T^2 if so named. `beta` is the weight of the teacher in M, in (0, 1): the
 /// limits are 0, not the two KL divergences, which are types of their own (ForwardKl, ReverseKl).
 /// With r = (1 - beta) * q * (log q - log M) the gradient to the student is factor/T * (r - q * sum r).
-template <class Reduction, class TemperatureFactor>
+template <class Reduction = retort::detail::Unnamed, class TemperatureFactor = retort::detail::Unnamed>
 struct JensenShannon {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
+  static_assert(TemperatureFactorPolicy<TemperatureFactor>, RETORT_TEMPERATURE_FACTOR_MESSAGE);
   double temperature = 1;  ///< > 0
   double beta = 0.5;       ///< in (0, 1)
   double weight = 1;

@@ -8,8 +8,10 @@ namespace retort::loss {
 /// p' = (1 - lambda) p + lambda onehot(y), so that the label leads by `threshold`; times T^2 if so named. With a the
 /// teacher's most likely class: lambda = (p_a - p_y + threshold) / (1 + p_a - p_y + 1e-7) where it is wrong, else
 /// (min(1, p_y + threshold) - p_y) / (1 - p_y + 1e-7). Gradient per row: factor/T * (q - p').
-template <class Reduction, class TemperatureFactor>
+template <class Reduction = retort::detail::Unnamed, class TemperatureFactor = retort::detail::Unnamed>
 struct MiniFineTuning {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
+  static_assert(TemperatureFactorPolicy<TemperatureFactor>, RETORT_TEMPERATURE_FACTOR_MESSAGE);
   double temperature = 1;  ///< > 0
   double threshold = 0.2;  ///< in [0, 1]
   double weight = 1;

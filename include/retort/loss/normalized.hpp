@@ -8,8 +8,9 @@ namespace retort::loss {
 /// Loss"): -p(t)_y * log p(s)_y - gamma * T^2 * sum_{c != y} p^t_c * log p^s_c, with p^ the distribution over the classes
 /// other than the label at temperature T; the first term is at temperature one. Needs three classes.
 /// Gradient per row: p(t)_y * (p(s)_c - 1[c=y]) + gamma * T * (p^s_c - p^t_c) * 1[c!=y].
-template <class Reduction>
+template <class Reduction = retort::detail::Unnamed>
 struct NormalizedKd {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
   double temperature = 1;  ///< > 0, of the non-target term
   double gamma = 1.5;      ///< weight of the non-target term
   double weight = 1;

@@ -63,8 +63,10 @@ struct OneRaised {
 /// The virtual teacher of Tf-KD (Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization"):
 /// KL(p^d_T || p_T(s)), where p^d gives `correct` to the label, the rest evenly to the others, and p^d_T is p^d at
 /// temperature T (its logarithm divided by T); times T^2 if so named. Gradient per row: factor/T * (p_T(s) - p^d_T).
-template <class Reduction, class TemperatureFactor>
+template <class Reduction = retort::detail::Unnamed, class TemperatureFactor = retort::detail::Unnamed>
 struct VirtualTeacher {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
+  static_assert(TemperatureFactorPolicy<TemperatureFactor>, RETORT_TEMPERATURE_FACTOR_MESSAGE);
   double temperature = 20;  ///< > 0
   double correct = 0.95;    ///< probability of the label, in (1/C, 1)
   double weight = 1;

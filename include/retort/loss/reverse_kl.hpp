@@ -7,8 +7,10 @@ namespace retort::loss {
 /// KL(p_T(s) || p_T(t)): mode-seeking, as used for language models (Gu et al. 2024, "MiniLLM"); times T^2 if so named.
 /// Gradient per row: factor/T * p(s) * (log p(s) - log p(t) - KL) to the student, factor/T * (p(t) - p(s)) to the
 /// teacher.
-template <class Reduction, class TemperatureFactor>
+template <class Reduction = retort::detail::Unnamed, class TemperatureFactor = retort::detail::Unnamed>
 struct ReverseKl {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
+  static_assert(TemperatureFactorPolicy<TemperatureFactor>, RETORT_TEMPERATURE_FACTOR_MESSAGE);
   double temperature = 1;  ///< > 0
   double weight = 1;
 

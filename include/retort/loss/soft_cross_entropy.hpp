@@ -6,8 +6,10 @@ namespace retort::loss {
 
 /// -sum_c p_T(t)_c * log p_T(s)_c, the forward KL without the teacher's entropy (TextBrewer, DistiLLM, torchtune, BGNN);
 /// times T^2 if so named. Same gradient to the student as ForwardKl, another value and temperature gradient.
-template <class Reduction, class TemperatureFactor>
+template <class Reduction = retort::detail::Unnamed, class TemperatureFactor = retort::detail::Unnamed>
 struct SoftCrossEntropy {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
+  static_assert(TemperatureFactorPolicy<TemperatureFactor>, RETORT_TEMPERATURE_FACTOR_MESSAGE);
   double temperature = 1;  ///< > 0
   double weight = 1;
 
@@ -54,8 +56,9 @@ struct SoftCrossEntropy {
 
 /// Weighted soft labels (Zhou et al. 2021): T^2 * w * soft cross-entropy, w = 1 - exp(-CE(s, y) / (CE(t, y) + 1e-7)) at
 /// temperature one, a constant for the gradient: samples that the student already fits better than the teacher count less.
-template <class Reduction>
+template <class Reduction = retort::detail::Unnamed>
 struct WeightedSoftLabels {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
   double temperature = 4;  ///< > 0
   double weight = 1;
 

@@ -87,8 +87,12 @@ struct TopKForwardKlRows {
 /// sum over the teacher's top k classes of p log(p / q), p and q softmaxes over all classes at temperature T; the tail by
 /// name (ZeroTail, UniformTail: DistillKit's "symmetric_uniform"). Gradient per row, with 1 inside the top k:
 /// factor/T * (q sum_k p - 1 p) and factor/T * (q - 1 p - (1 - 1) m_t q / m_s). Throws value_error unless 1 <= k <= C.
-template <class Tail, class Reduction, class TemperatureFactor>
+template <class Tail = retort::detail::Unnamed, class Reduction = retort::detail::Unnamed, class TemperatureFactor = retort::detail::Unnamed>
 struct TopKForwardKl {
+  static_assert(std::is_same_v<Tail, ZeroTail> || std::is_same_v<Tail, UniformTail>,
+                "retort: TopKForwardKl names what counts outside the top k, for which there is no default: ZeroTail or UniformTail; see retort/loss/top_k.hpp");
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
+  static_assert(TemperatureFactorPolicy<TemperatureFactor>, RETORT_TEMPERATURE_FACTOR_MESSAGE);
   index_t count = 128;     ///< k
   double temperature = 1;  ///< > 0
   double weight = 1;

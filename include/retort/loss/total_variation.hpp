@@ -6,8 +6,9 @@ namespace retort::loss {
 
 /// Total variation distance 1/2 * sum |p - q| at temperature one (Wen et al. 2023, "f-Divergence Minimization for
 /// Sequence-Level Knowledge Distillation"). With c = 1/2 * sign(q - p) * q, sign(0) = 0, the gradient is c - q * sum c.
-template <class Reduction>
+template <class Reduction = retort::detail::Unnamed>
 struct TotalVariation {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
   double weight = 1;
 
   using reduction = Reduction;

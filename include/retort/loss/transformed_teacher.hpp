@@ -7,8 +7,9 @@ namespace retort::loss {
 /// Transformed teacher matching (Zheng & Yang 2024, "Knowledge Distillation Based on Transformed Teacher Matching"):
 /// KL(q || p(s)) with q_c proportional to p(t)_c^gamma, i.e. the teacher alone is tempered, at 1/gamma; no T^2.
 /// Gradient per row: p(s) - q.
-template <class Reduction>
+template <class Reduction = retort::detail::Unnamed>
 struct TransformedTeacherMatching {
+  static_assert(ReductionPolicy<Reduction>, RETORT_REDUCTION_MESSAGE);
   double gamma = 0.1;  ///< exponent of the teacher's probabilities, > 0
   double weight = 1;
 

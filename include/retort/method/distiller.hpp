@@ -66,6 +66,9 @@ class Distiller {
   static_assert(!Source::needs_input_gradient || Teacher::differentiable,
                 "retort: this source synthesises its batches by differentiating through the teacher, but the teacher has no "
                 "input gradients (a cached one does not); use teacher::Frozen or an ensemble of logits; see retort/source");
+  static_assert(!requires { Loss::needs_views; } || requires { Source::views; },
+                "retort: this loss compares two views of each sample (MLLD), but the source gives one; use with_source<source::TwoViews<Strong>>; "
+                "see retort/source/two_views.hpp");
 
  public:
   using teacher = Teacher;

@@ -1,0 +1,2 @@
+#include "prelude.hpp"
+loss::ForwardKl<BatchMean, loss::TSquared> from_the_teacher;

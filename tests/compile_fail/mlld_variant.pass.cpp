@@ -1,0 +1,2 @@
+#include "prelude.hpp"
+loss::MultiLevel<loss::MlldAsPublished> code;

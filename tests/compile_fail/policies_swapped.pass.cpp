@@ -1,0 +1,2 @@
+#include "prelude.hpp"
+loss::ReverseKl<BatchMean, loss::TSquared> in_order;

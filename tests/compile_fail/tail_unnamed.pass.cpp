@@ -1,0 +1,2 @@
+#include "prelude.hpp"
+loss::TopKForwardKl<loss::UniformTail, BatchMean, loss::TSquared> with_a_tail;
