@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <retort.hpp>
 #include <retort/io/json.hpp>
-#include <retort/nn/zoo/resnet.hpp>
 
 using namespace retort;
 using namespace retort::loss;

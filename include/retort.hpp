@@ -38,8 +38,9 @@
 #include <retort/loss/top_k.hpp>
 #include <retort/loss/total_variation.hpp>
 #include <retort/loss/transformed_teacher.hpp>
-#include <retort/method/cmi.hpp>
 #include <retort/loss/vocabulary.hpp>
+#include <retort/method/classics.hpp>
+#include <retort/method/cmi.hpp>
 #include <retort/method/dafl.hpp>
 #include <retort/method/deep_inversion.hpp>
 #include <retort/method/dfad.hpp>
@@ -48,6 +49,12 @@
 #include <retort/method/hinton.hpp>
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/zskt.hpp>
+#include <retort/nn/zoo/mlp.hpp>
+#include <retort/nn/zoo/mobilenet_v2.hpp>
+#include <retort/nn/zoo/resnet.hpp>
+#include <retort/nn/zoo/shufflenet_v2.hpp>
+#include <retort/nn/zoo/vgg.hpp>
+#include <retort/nn/zoo/wide_resnet.hpp>
 #include <retort/source/two_views.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/student/two_channel.hpp>

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <retort/backend/cpu_kernels.hpp>
-#include <retort/student/two_channel.hpp>
+#include <retort/method/classics.hpp>
 #include <retort/train/callbacks.hpp>
 #include <retort/train/chains.hpp>
 
@@ -18,7 +18,7 @@ std::vector<float> weights(Network<Net>& n) {
   for (auto& [name, view] : n.tensors()) out.insert(out.end(), view.begin(), view.end());
   return out;
 }
-using Dot = Hinton<Net, student::TwoChannel<Net>>;
+using DotMethod = Hinton<Net, student::TwoChannel<Net>>;
 }  // namespace
 
 TEST_CASE("DOT without difference is SGD with momentum and weight decay on the sum") {
@@ -27,7 +27,7 @@ TEST_CASE("DOT without difference is SGD with momentum and weight decay on the s
   const FitOptions options{.epochs = 3, .batch_size = 32, .seed = 5};
   Hinton<Net, Net> plain{teacher, a};
   fit(plain, data, optim::Sgd{.lr = 0.05f, .momentum = 0.9f, .weight_decay = 1e-3f}, options);
-  Dot dot{teacher, student::TwoChannel<Net>(b, {.momentum = 0.9, .delta = 0, .weight_decay = 1e-3})};
+  DotMethod dot{teacher, student::TwoChannel<Net>(b, {.momentum = 0.9, .delta = 0, .weight_decay = 1e-3})};
   fit(dot, data, optim::Sgd{.lr = 0.05f}, options);
   const auto x = weights(a), y = weights(b);
   for (std::size_t i = 0; i < x.size(); ++i) REQUIRE(y[i] == doctest::Approx(x[i]).epsilon(1e-4));
@@ -57,7 +57,7 @@ TEST_CASE("DOT's two velocities follow their formula") {
   std::vector<float> middle(start.size());
   for (std::size_t i = 0; i < start.size(); ++i) middle[i] = static_cast<float>(start[i] - lr * (t1[i] + d1[i]));
   const auto t2 = gradient(middle, task), d2 = gradient(middle, distillation);
-  Dot dot{teacher, student::TwoChannel<Net>(student_net, {.weight_decay = 0}), both};
+  DotMethod dot{teacher, student::TwoChannel<Net>(student_net, {.weight_decay = 0}), both};
   fit(dot, data, optim::Sgd{.lr = static_cast<float>(lr)}, two);
   const auto end = weights(student_net);
   for (std::size_t i = 0; i < end.size(); ++i) {
@@ -94,4 +94,26 @@ TEST_CASE("teacher assistants: each link learns from the one before") {
   CHECK(along[2].epochs.back().loss < along[0].epochs.front().loss);
   std::vector<Network<Net>> none;
   CHECK_THROWS_AS(fit_route(none, follower, data, optimizer, {.epochs = 1}), value_error);
+}
+
+TEST_CASE("the aliases of classics.hpp are methods that need nothing but two networks") {
+  struct map;
+  struct vector;
+  struct head;
+  using namespace nn;
+  using Cnn = Sequential<Conv2d, Tap<map>, GlobalAveragePool, Tap<vector>, Reveal<head, Linear>>;
+  Network<Cnn> t(Cnn(Conv2d{1, 4}, {}, {}, {}, Reveal<head, Linear>{Linear{4, 3}}), 1), s(Cnn(Conv2d{1, 4}, {}, {}, {}, Reveal<head, Linear>{Linear{4, 3}}), 2);
+  const FitNets<Cnn, Cnn, map> fitnets{t, s};
+  const AttentionDistillation<Cnn, Cnn, Cpu, map> at{t, s};
+  const Dkd<Cnn, Cnn> dkd{t, s};
+  const Crd<Cnn, Cnn, vector> crd{t, s};
+  const ReviewKd<Cnn, Cnn, Cpu, map, vector> review{t, s};
+  const Srrl<Cnn, Cnn, map, head> srrl{t, s};
+  const SimKd<Cnn, Cnn, map> simkd{t, s};
+  const Ctkd<Cnn, Cnn> ctkd{t, s};
+  const Mlld<Cnn, Cnn, data::Pipeline<>, loss::MlldPaper> mlld{t, s, {}, {}, {data::Pipeline<>{}}};
+  const retort::Dot<Cnn, Cnn> dot{t, s};
+  CHECK(crd.describe() == dkd.describe());  // one method, other losses
+  CHECK(dot.describe() != dkd.describe());
+  CHECK(mlld.describe().find("two views") != std::string::npos);
 }

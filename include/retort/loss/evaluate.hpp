@@ -48,6 +48,7 @@ struct Joint {
   using State = nn::StateTuple<state_of<Losses, T, B>...>;
 
   std::tuple<Losses...> losses;
+  Joint() = default;
   explicit Joint(Losses... l) : losses(std::move(l)...) {}
 
   template <class S>

@@ -125,7 +125,7 @@ class Distiller {
     requires loss_is_learned
   {
     const NoGrad off(tape);
-    auto exchange = make_exchange(Block::source, tape, batch, {}, Rng(setup.seed));
+    auto exchange = make_exchange(Block::source, tape, batch, {}, Rng(setup.seed), Memory::none);
     retort::loss::Start<decltype(exchange), context, Data> start{exchange, setup.classes, setup.samples, data, Rng(setup.seed).fork(0x6c6f7373)};
     loss_state_ = std::make_unique<loss_state_type>(loss_.make(start));
     tape.reset();
