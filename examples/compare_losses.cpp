@@ -35,7 +35,8 @@ int main(int argc, char** argv) {
   const auto [train, test] = [&] {
     if (!brief && std::filesystem::exists(folder)) {
       auto all = data::load_mnist(folder.string());
-      return TrainTest<4>{all.train.split(0.05, 1).train, std::move(all.test)};
+      all.train.name = "Fashion-MNIST";
+      return TrainTest<4>{all.train.split(0.2, 1).train, std::move(all.test)};
     }
     const Dataset<2> digits = data::load_digits(RETORT_EXAMPLE_DATA);
     Dataset<4> images{Tensor<float, 4>(Shape<4>{digits.size(), 8, 8, 1}), digits.labels, 10, "digits"};
@@ -47,7 +48,7 @@ int main(int argc, char** argv) {
       "AB + KD", "CKA", "SRRL", "ReviewKD", "CRD", "CRD + KD"};
   const OneOf losses(
       hard, HintonLoss{}, Sum{hard, ReverseKl<BatchMean, TSquared>{.temperature = 4}}, Sum{hard, JensenShannon<BatchMean, TSquared>{.temperature = 4}},
-      Sum{hard, SkewForwardKl<BatchMean>{}}, Sum{hard, TotalVariation<BatchMean>{}}, WarmUp{Sum{hard, DecoupledKd<BatchMean>{}}},
+      Sum{hard, SkewForwardKl<BatchMean>{}}, Sum{hard, TotalVariation<BatchMean>{}}, with_labels(WarmUp{DecoupledKd<BatchMean>{}}),
       Sum{hard, NormalizedKd<BatchMean>{}}, Sum{hard, WeightedSoftLabels<BatchMean>{.weight = 2.25}}, Sum{hard, TransformedTeacherMatching<BatchMean>{.weight = 45}},
       Sum{hard, WeightedTransformedTeacherMatching<BatchMean>{.weight = 4}}, with_labels(Standardized{SoftTargets{.temperature = 2, .weight = 9}}), with_labels(Dist{}),
       with_labels(TopKForwardKl<UniformTail, BatchMean, TSquared>{.count = 3, .temperature = 4}), Sum{hard, MiniFineTuning<BatchMean, TSquared>{.temperature = 4}},

@@ -77,7 +77,15 @@ double peak_growth(const std::function<void()>& f) {
   return grown;
 }
 
-struct feature;
+/// Time and memory of both sides, which leave their values in `mine` and `theirs`.
+void two_sides(const char* name, const std::function<void()>& ours, const std::function<void()>& torch_side, const double& mine, const double& theirs) {
+  const double our_memory = peak_growth(ours), their_memory = peak_growth(torch_side);
+  std::vector<Candidate> both{{"Retort", ours}, {"PyTorch", torch_side}};
+  race(both, 5);
+  require<value_error>(std::abs(mine - theirs) < 1e-3 * theirs, name, ": values ", mine, " and ", theirs);
+  std::printf("| Retort | %.1f | %.1f |\n| PyTorch | %.1f | %.1f |\n| ratio | **%.2f** | **%.1f** |\n", both[0].seconds * 1e3, our_memory * 1e-6,
+              both[1].seconds * 1e3, their_memory * 1e-6, both[1].seconds / both[0].seconds, their_memory / our_memory);
+}
 
 void angles() {
   std::printf("\n## RKD's angles with gradient, 256 samples of 64 features\n\n| side | ms | memory, MB |\n|---|---|---|\n");
@@ -100,12 +108,7 @@ void angles() {
     return torch::bmm(e, e.transpose(1, 2)).view(-1);
   };
   const auto torch_side = [&] { theirs = with_gradient(ts, [&](const At& z) { return F::smooth_l1_loss(cosines(z), cosines(tt)); }).item<double>(); };
-  const double our_memory = peak_growth(ours), their_memory = peak_growth(torch_side);
-  std::vector<Candidate> race_of{{"Retort", ours}, {"PyTorch", torch_side}};
-  race(race_of, 5);
-  require<value_error>(std::abs(mine - theirs) < 1e-3 * theirs, "angles: values ", mine, " and ", theirs);
-  std::printf("| Retort | %.1f | %.1f |\n| PyTorch | %.1f | %.1f |\n| ratio | **%.2f** | **%.1f** |\n", race_of[0].seconds * 1e3, our_memory * 1e-6,
-              race_of[1].seconds * 1e3, their_memory * 1e-6, race_of[1].seconds / race_of[0].seconds, their_memory / our_memory);
+  two_sides("angles", ours, torch_side, mine, theirs);
 }
 
 void contrast_row() {
@@ -139,12 +142,7 @@ void contrast_row() {
                return -(torch::log(first / (first + noise + 1e-7)).sum() + torch::log(noise / (rest + noise + 1e-7)).sum()) / n;
              }).item<double>();
   };
-  const double our_memory = peak_growth(ours), their_memory = peak_growth(torch_side);
-  std::vector<Candidate> race_of{{"Retort", ours}, {"PyTorch", torch_side}};
-  race(race_of, 5);
-  require<value_error>(std::abs(mine - theirs) < 1e-3 * theirs, "contrast: values ", mine, " and ", theirs);
-  std::printf("| Retort | %.1f | %.1f |\n| PyTorch | %.1f | %.1f |\n| ratio | **%.2f** | **%.1f** |\n", race_of[0].seconds * 1e3, our_memory * 1e-6,
-              race_of[1].seconds * 1e3, their_memory * 1e-6, race_of[1].seconds / race_of[0].seconds, their_memory / our_memory);
+  two_sides("contrast", ours, torch_side, mine, theirs);
 }
 
 }  // namespace

@@ -73,7 +73,11 @@ struct Elementwise {
       });
       return;
     }
-    for_each_broadcast(a, b, y.shape, [&](index_t i, index_t ia, index_t ib) { y.data[i] = f.value(a.data[ia], b.data[ib]); });
+    for_each_broadcast(a, b, y.shape, [&](index_t inner, index_t i, index_t ia, bool along_a, index_t ib, bool along_b) {
+      for_lanes<T>(0, inner, [&]<class V>(index_t k, V*) {
+        store_as(y.data + i + k, f.template value<V>(along<V>(a.data + ia, k, along_a), along<V>(b.data + ib, k, along_b)));
+      });
+    });
   }
   /// Gradient to the first (`second == false`) or second operand of `binary`, summed over repeated axes.
   template <class F, class T, int R>
@@ -90,9 +94,22 @@ struct Elementwise {
       return;
     }
     if (write == Write::replace) fill(cpu, T(0), dx);
-    for_each_broadcast(a, b, dy.shape, [&](index_t i, index_t ia, index_t ib) {
-      const T d = second ? f.d_second(a.data[ia], b.data[ib]) : f.d_first(a.data[ia], b.data[ib]);
-      dx.data[second ? ib : ia] += dy.data[i] * d;
+    for_each_broadcast(a, b, dy.shape, [&](index_t inner, index_t i, index_t ia, bool along_a, index_t ib, bool along_b) {
+      T* const to = dx.data + (second ? ib : ia);
+      const bool each = second ? along_b : along_a;  // else the row adds up to one entry
+      simd::Native<T> packs(T(0));
+      T rest = T(0);
+      for_lanes<T>(0, inner, [&]<class V>(index_t k, V*) {
+        const V va = along<V>(a.data + ia, k, along_a), vb = along<V>(b.data + ib, k, along_b);
+        const V g = load_as<V>(dy.data + i + k) * (second ? f.template d_second<V>(va, vb) : f.template d_first<V>(va, vb));
+        if (each)
+          store_as(to + k, load_as<V>(to + k) + g);
+        else if constexpr (std::is_arithmetic_v<V>)
+          rest += g;
+        else
+          packs += g;
+      });
+      if (!each) *to += packs.sum() + rest;
     });
   }
 
@@ -119,6 +136,18 @@ struct Elementwise {
     for (int a = axis + 1; a < R; ++a) inner *= x.shape[a];
     for (index_t o = 0; o < outer; ++o) {
       T* out = y.data + o * inner;
+      if (inner == 1) {
+        simd::Native<T> packs(T(0));
+        T rest = T(0);
+        for_lanes<T>(o * x.shape[axis], (o + 1) * x.shape[axis], [&]<class V>(index_t i, V*) {
+          if constexpr (std::is_arithmetic_v<V>)
+            rest += x.data[i];
+          else
+            packs += load_as<V>(x.data + i);
+        });
+        *out = packs.sum() + rest;
+        continue;
+      }
       for (index_t i = 0; i < inner; ++i) out[i] = 0;
       for (index_t k = 0; k < x.shape[axis]; ++k) {
         const T* in = x.data + (o * x.shape[axis] + k) * inner;
@@ -133,7 +162,11 @@ struct Elementwise {
     for (int a = 0; a < axis; ++a) outer *= dx.shape[a];
     for (int a = axis + 1; a < R; ++a) inner *= dx.shape[a];
     for (index_t o = 0; o < outer; ++o)
-      for (index_t k = 0; k < dx.shape[axis]; ++k) {
+      if (inner == 1)
+        for_lanes<T>(o * dx.shape[axis], (o + 1) * dx.shape[axis], [&]<class V>(index_t i, V*) {
+          store_as(dx.data + i, write == Write::add ? load_as<V>(dx.data + i) + V(dy.data[o]) : V(dy.data[o]));
+        });
+      else for (index_t k = 0; k < dx.shape[axis]; ++k) {
         const T* in = dy.data + o * inner;
         T* out = dx.data + (o * dx.shape[axis] + k) * inner;
         for (index_t i = 0; i < inner; ++i) out[i] = write == Write::add ? out[i] + in[i] : in[i];
@@ -263,6 +296,12 @@ struct Elementwise {
   }
 
  private:
+  /// Entry k of a row, or its only one.
+  template <class V, class T>
+  static V along(const T* p, index_t k, bool each) {
+    return each ? load_as<V>(p + k) : V(*p);
+  }
+  /// f(length, position in out, position in a, whether a goes along, the same of b) for each row of the last axis.
   template <class T, int R, class F>
   static void for_each_broadcast(View<const T, R> a, View<const T, R> b, Shape<R> out, F&& f) {
     index_t stride_a[R], stride_b[R], at[R] = {};
@@ -275,7 +314,7 @@ struct Elementwise {
     }
     const index_t total = out.size(), inner = out[R - 1];
     for (index_t i = 0, ia = 0, ib = 0; i < total; i += inner) {
-      for (index_t k = 0; k < inner; ++k) f(i + k, ia + k * stride_a[R - 1], ib + k * stride_b[R - 1]);
+      f(inner, i, ia, stride_a[R - 1] == 1, ib, stride_b[R - 1] == 1);
       for (int axis = R - 2; axis >= 0; --axis) {
         ia += stride_a[axis];
         ib += stride_b[axis];

@@ -373,6 +373,15 @@ class Evaluation {
       row.teacher_at_one = side(needs.teacher_softmax_at_one, w.one, 1, w.t);
       row.forward_kl = S(mine.forward_kl);
       row.reverse_kl = S(mine.reverse_kl);
+      if constexpr (needs.other_maxima) {
+        const auto other = [&](const T* p) {
+          const index_t y = labelled ? label : classes_, behind = classes_ - y - 1;
+          if (behind <= 0) return S(maximum(p, y));
+          return S(y == 0 ? maximum(p + 1, behind) : std::max(maximum(p, y), maximum(p + y + 1, behind)));
+        };
+        row.student_other_max = other(w.z);
+        row.teacher_other_max = other(w.t);
+      }
       for (int k = 0; k < needs.extras; ++k) s.extra[k] = S(in_.extras.data[r * in_.extras.shape[1] + k]);
       row.extra = s.extra;
     });

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <retort/backend/cpu_common.hpp>
 
 namespace retort::cpu {
@@ -37,16 +39,32 @@ struct Selection {
     const index_t columns = x.extent(1);
     cpu.parallel(x.extent(0), grain, [=, &cpu](index_t begin, index_t end, int worker) {
       const ArenaScope scope(cpu.scratch(worker));
-      index_t* order = cpu.scratch(worker).template allocate<index_t>(columns);
+      const index_t room = std::min(columns, 4 * top + 64);
+      T* kept = cpu.scratch(worker).template allocate<T>(room);
       for (index_t r = begin; r < end; ++r) {
         const T* row = x.row(r);
-        for (index_t c = 0; c < columns; ++c) order[c] = c;
-        std::nth_element(order, order + top - 1, order + columns,
-                         [row](index_t a, index_t b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
+        // What lies below the top-th largest of the entries so far cannot be among the top; the rest is kept and thinned out.
+        index_t count = 0;
+        T bar = std::numeric_limits<T>::lowest(), least = row[0];
+        const auto thin = [&] {
+          std::nth_element(kept, kept + top - 1, kept + count, std::greater<>());
+          count = top;
+          bar = kept[top - 1];
+        };
+        for (index_t c = 0; c < columns; ++c) {
+          least = std::min(least, row[c]);
+          if (row[c] < bar) continue;
+          if (count == room) thin();
+          kept[count++] = row[c];
+        }
+        thin();
+        const index_t above = static_cast<index_t>(std::count_if(kept, kept + top, [bar](T v) { return v > bar; }));
+        index_t column = -1;  // of the last entry at the bar that still belongs to them
+        for (index_t ties = top - above; ties > 0;) ties -= row[++column] == bar;
         T* to = out.row(r);
-        to[0] = row[order[top - 1]];
-        to[1] = static_cast<T>(order[top - 1]);
-        to[2] = *std::min_element(row, row + columns);
+        to[0] = bar;
+        to[1] = static_cast<T>(column);
+        to[2] = least;
       }
     });
   }

@@ -25,30 +25,21 @@ struct Maximum {
   }
 };
 
-/// AB: (s + m)^2 for s > -m where t <= 0, (s - m)^2 for s <= m where t > 0.
-struct Boundary {
-  double margin = 1;
+/// s where t <= 0, -s where t > 0: how far a student is on the wrong side of an activation boundary.
+struct SignedBy {
   template <class V>
   RETORT_HD V value(V s, V t) const {
-    const V e = excess(s, t);
-    return e * e;
+    using namespace math;
+    return select(t > V(0), -s, s);
   }
   template <class V>
-  RETORT_HD V d_first(V s, V t) const {
+  RETORT_HD V d_first(V, V t) const {
     using namespace math;
-    const V e = excess(s, t);
-    return select(t > V(0), -(e + e), e + e);
+    return select(t > V(0), V(-1), V(1));
   }
   template <class V>
   RETORT_HD V d_second(V, V) const {
     return V(0);
-  }
-
- private:
-  template <class V>
-  RETORT_HD V excess(V s, V t) const {
-    using namespace math;
-    return max(detail::number<V>(margin) + select(t > V(0), -s, s), V(0));
   }
 };
 

@@ -64,6 +64,7 @@ struct RowNeeds {
   bool forward_kl = false;              ///< row.forward_kl; needs both softmaxes
   bool reverse_kl = false;              ///< row.reverse_kl; needs both softmaxes
   bool mean_log_p = false;              ///< row.student.mean_log_p; needs student_softmax
+  bool other_maxima = false;            ///< row.student_other_max, row.teacher_other_max; needs labels
   int extras = 0;                       ///< number of per-row extras: c.extra[0 .. extras)
 };
 
@@ -137,6 +138,7 @@ struct Row {
   SoftmaxRow<T> student{}, teacher{}, student_at_one{}, teacher_at_one{};
   T forward_kl{};  ///< KL(teacher || student) at the loss's temperature, without any factor
   T reverse_kl{};  ///< KL(student || teacher)
+  T student_other_max{}, teacher_other_max{};  ///< largest logits of the classes other than the label (with needs.other_maxima)
   const T* extra = nullptr;
 };
 

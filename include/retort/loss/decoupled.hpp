@@ -18,7 +18,7 @@ struct DecoupledKd {
   double weight = 1;
 
   using reduction = Reduction;
-  static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax = true, .teacher_softmax = true};
+  static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax = true, .teacher_softmax = true, .other_maxima = true};
   static constexpr int temperature_power = 2;
   static constexpr const char* name = "DecoupledKd";
   static constexpr int least_classes = 3;
@@ -38,10 +38,11 @@ struct DecoupledKd {
   RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
     return a.plus(b);
   }
-  /// From sums to results: the two maxima become log-sum-exps, `cross` NCKD, `self` TCKD, the two sums b^s_y and b^t_y.
+  /// From sums to results: the log-sum-exps, `cross` NCKD, `self` TCKD, the two sums b^s_y and b^t_y.
   template <class T>
   RETORT_HD Acc<T> finish(Acc<T> a, const Row<T>& row) const {
-    const T s = a.student_lse(), t = a.teacher_lse();
+    const auto with = a.with_lse(row);
+    const T s = with.student_lse, t = with.teacher_lse;
     const T log_bs = row.student.log_p_label, log_bt = row.teacher.log_p_label;
     // log(1 - b) = log-sum-exp over the others minus the one over all = (lse_other - z_y/T) + log b
     const T ys = log_bs + row.student.log_sum, yt = log_bt + row.teacher.log_sum;
@@ -58,7 +59,7 @@ struct DecoupledKd {
   RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
     using namespace math;
     const T tau = c.row.temperature, w = T(weight) * tau;
-    const V ps = exp(c.z * V(T(1) / tau) - V(a.student_max)), pt = exp(c.t * V(T(1) / tau) - V(a.teacher_max));
+    const V ps = exp(c.z * V(T(1) / tau) - V(a.student_lse)), pt = exp(c.t * V(T(1) / tau) - V(a.teacher_lse));
     const T pull = w * T(alpha) * (a.student_sum - a.teacher_sum);
     return select(c.is_label, V(pull), V(w * T(beta)) * (ps - pt) - V(pull) * ps);
   }

@@ -212,8 +212,9 @@ struct ActivationBoundary {
   template <class T, class B, int R>
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, R> s, Var<T, R> t) const {
     detail::require_same_shape("loss::ActivationBoundary", s, t);
-    const auto terms = retort::detail::binary(tape, "loss::ActivationBoundary", functor::Boundary{margin}, s, tape.detach(t));
-    return scale(tape, static_cast<T>(0.003) / static_cast<T>(s.extent(0)), sum(tape, terms));
+    const auto wrong = retort::detail::binary(tape, "loss::ActivationBoundary", functor::SignedBy{}, s, tape.detach(t));
+    const auto excess = activate(tape, functor::Relu{}, activate(tape, functor::Shift{margin}, wrong));  // a kink that replays
+    return scale(tape, static_cast<T>(0.003) / static_cast<T>(s.extent(0)), sum(tape, multiply(tape, excess, excess)));
   }
 };
 

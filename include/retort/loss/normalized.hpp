@@ -16,7 +16,7 @@ struct NormalizedKd {
   double weight = 1;
 
   using reduction = Reduction;
-  static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax_at_one = true, .teacher_softmax_at_one = true};
+  static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax_at_one = true, .teacher_softmax_at_one = true, .other_maxima = true};
   static constexpr const char* name = "NormalizedKd";
   static constexpr int least_classes = 3;
 
@@ -35,10 +35,11 @@ struct NormalizedKd {
   RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
     return a.plus(b);
   }
-  /// From sums to results: the maxima become log-sum-exps, `cross` the cross-entropy of p^t and p^s, `self` p(t)_y.
+  /// From sums to results: the log-sum-exps, `cross` the cross-entropy of p^t and p^s, `self` p(t)_y.
   template <class T>
   RETORT_HD Acc<T> finish(Acc<T> a, const Row<T>& row) const {
-    return {a.student_lse(), T(0), a.teacher_lse(), T(0), a.divergence() + a.entropy(), std::exp(row.teacher_at_one.log_p_label)};
+    const auto with = a.with_lse(row);
+    return {with.student_lse, T(0), with.teacher_lse, T(0), a.divergence() + a.entropy(), std::exp(row.teacher_at_one.log_p_label)};
   }
   template <class T>
   RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
@@ -48,7 +49,7 @@ struct NormalizedKd {
   RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
     using namespace math;
     const T tau = c.row.temperature, w = T(weight);
-    const V ps = exp(c.z * V(T(1) / tau) - V(a.student_max)), pt = exp(c.t * V(T(1) / tau) - V(a.teacher_max));
+    const V ps = exp(c.z * V(T(1) / tau) - V(a.student_lse)), pt = exp(c.t * V(T(1) / tau) - V(a.teacher_lse));
     const V target = V(w * a.self) * c.student_at_one.p;
     return select(c.is_label, target - V(w * a.self), target + V(w * T(gamma) * tau) * (ps - pt));
   }

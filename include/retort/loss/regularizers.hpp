@@ -47,10 +47,9 @@ namespace detail {
 template <class T>
 struct OneRaised {
   T label, other;
-  RETORT_HD OneRaised(T gap, std::int64_t classes) {
+  RETORT_HD static OneRaised of(T gap, std::int64_t classes) {
     const T low = std::exp(-gap), total = T(1) + T(classes - 1) * low;
-    label = T(1) / total;
-    other = low / total;
+    return {T(1) / total, low / total};
   }
   /// KL(this || p) for a softmax with these statistics.
   RETORT_HD T divergence(T log_p_label, T mean_log_p, std::int64_t classes) const {
@@ -76,21 +75,42 @@ struct VirtualTeacher {
   static constexpr int temperature_power = TemperatureFactor::power;
   static constexpr const char* name = "VirtualTeacher";
 
-  template <class T>
-  RETORT_HD T value(const Row<T>& row) const {
-    return scale(row) * target(row).divergence(row.student.log_p_label, row.student.mean_log_p, row.classes);
+  /// Behind finish(): the target's two values.
+  template <class V>
+  struct Acc {
+    V label, other;
+  };
+  template <class V>
+  RETORT_HD Acc<V> identity() const {
+    return {V(0), V(0)};
   }
   template <class V>
-  RETORT_HD V grad(const BasicCell<V>& c) const {
+  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>&) const {
+    return a;
+  }
+  template <class V>
+  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V>) const {
+    return a;
+  }
+  template <class T>
+  RETORT_HD Acc<T> finish(Acc<T>, const Row<T>& row) const {
+    const auto u = target(row);
+    return {u.label, u.other};
+  }
+  template <class T>
+  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
+    return scale(row) * detail::OneRaised<T>{a.label, a.other}.divergence(row.student.log_p_label, row.student.mean_log_p, row.classes);
+  }
+  template <class V, class T>
+  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
     using namespace math;
-    const auto u = target(c.row);
-    return V(scale(c.row) / c.row.temperature) * (c.student.p - select(c.is_label, V(u.label), V(u.other)));
+    return V(scale(c.row) / c.row.temperature) * (c.student.p - select(c.is_label, V(a.label), V(a.other)));
   }
 
  private:
   template <class T>
   RETORT_HD detail::OneRaised<T> target(const Row<T>& row) const {
-    return {T(std::log(correct / (1 - correct) * double(row.classes - 1))) / row.temperature, row.classes};
+    return detail::OneRaised<T>::of(T(std::log(correct / (1 - correct) * double(row.classes - 1))) / row.temperature, row.classes);
   }
   template <class T>
   RETORT_HD T scale(const Row<T>& row) const {
@@ -110,22 +130,42 @@ struct VirtualTeacherAsPublished {
   static constexpr RowNeeds needs{.labels = true, .student_softmax = true, .mean_log_p = true};
   static constexpr const char* name = "VirtualTeacherAsPublished";
 
-  template <class T>
-  RETORT_HD T value(const Row<T>& row) const {
-    return T(weight) * target(row).divergence(row.student.log_p_label, row.student.mean_log_p, row.classes);
+  /// Behind finish(): the target's two values.
+  template <class V>
+  struct Acc {
+    V label, other;
+  };
+  template <class V>
+  RETORT_HD Acc<V> identity() const {
+    return {V(0), V(0)};
   }
   template <class V>
-  RETORT_HD V grad(const BasicCell<V>& c) const {
+  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>&) const {
+    return a;
+  }
+  template <class V>
+  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V>) const {
+    return a;
+  }
+  template <class T>
+  RETORT_HD Acc<T> finish(Acc<T>, const Row<T>& row) const {
+    const auto u = target(row);
+    return {u.label, u.other};
+  }
+  template <class T>
+  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
+    return T(weight) * detail::OneRaised<T>{a.label, a.other}.divergence(row.student.log_p_label, row.student.mean_log_p, row.classes);
+  }
+  template <class V, class T>
+  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
     using namespace math;
-    using T = typename BasicCell<V>::scalar;
-    const auto u = target(c.row);
-    return V(T(weight)) * (c.student.p - select(c.is_label, V(u.label), V(u.other)));
+    return V(T(weight)) * (c.student.p - select(c.is_label, V(a.label), V(a.other)));
   }
 
  private:
   template <class T>
   RETORT_HD detail::OneRaised<T> target(const Row<T>& row) const {
-    return {T((correct - (1 - correct) / double(row.classes - 1)) / target_temperature), row.classes};
+    return detail::OneRaised<T>::of(T((correct - (1 - correct) / double(row.classes - 1)) / target_temperature), row.classes);
   }
 };
 

@@ -17,6 +17,12 @@ struct TransformedTeacherMatching {
   static constexpr RowNeeds needs{.teacher = true, .student_softmax_at_one = true, .teacher_softmax_at_one = true};
   static constexpr const char* name = "TransformedTeacherMatching";
 
+  /// p(t)^gamma.
+  template <class V>
+  RETORT_HD V keep(const BasicCell<V>& c) const {
+    using namespace math;
+    return exp(power(c));
+  }
   /// Of the powered teacher probabilities: sum of w = p^gamma, and sum of w * log(w / p(s)).
   template <class V>
   struct Acc {
@@ -28,9 +34,7 @@ struct TransformedTeacherMatching {
   }
   template <class V>
   RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    using namespace math;
-    const V log_w = power(c), w = exp(log_w);
-    return {a.sum + w, a.cross + w * (log_w - c.student_at_one.log_p)};
+    return {a.sum + c.kept, a.cross + c.kept * (power(c) - c.student_at_one.log_p)};
   }
   template <class V>
   RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
@@ -42,8 +46,7 @@ struct TransformedTeacherMatching {
   }
   template <class V, class T>
   RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    using namespace math;
-    return V(T(weight)) * (c.student_at_one.p - exp(power(c)) * V(T(1) / a.sum));
+    return V(T(weight)) * (c.student_at_one.p - c.kept * V(T(1) / a.sum));
   }
 
  protected:
@@ -67,6 +70,10 @@ struct WeightedTransformedTeacherMatching {
 
   template <class V>
   using Acc = typename TransformedTeacherMatching<Reduction>::template Acc<V>;
+  template <class V>
+  RETORT_HD V keep(const BasicCell<V>& c) const {
+    return inner().keep(c);
+  }
   template <class V>
   RETORT_HD Acc<V> identity() const {
     return inner().template identity<V>();
