@@ -194,7 +194,7 @@ TEST_CASE("float and double agree; the sum is one pass that gives the sum") {
 
 TEST_CASE("bad input is refused with numbers") {
   Batch b(3, 4);
-  CHECK_THROWS_WITH_AS(results(loss::ScaffoldedSoftTargets{}, b), doctest::Contains("top 10 classes, but there are 4"), value_error);
+  CHECK_THROWS_WITH_AS(results(loss::ScaffoldedSoftTargets{}, b), doctest::Contains("the top 10 of 4 classes"), value_error);
   CHECK_THROWS_AS(results(hint_only(0), b), value_error);
   b.gate = Tensor<double, 2>(Shape{2, 1});
   CHECK_THROWS_WITH_AS(results(hint_only(2), b), doctest::Contains("expected a gate of shape (3, 1), got (2, 1)"), shape_error);
