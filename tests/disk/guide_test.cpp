@@ -141,7 +141,7 @@ TEST_CASE("bad input: a negative budget, K above the classes, a network of the w
   World world;
   CHECK_THROWS_WITH_AS(Scaffold::censor(guide_b23(4), {.penalty = {.budget = Budget::constant(-1)}}), doctest::Contains("must not be below zero"), value_error);
   Scaffold wide{world.teacher, world.student, {}, Scaffold::censor(guide_b23(4))};  // the default: ten classes
-  CHECK_THROWS_WITH_AS(fit(wide, world.data, optim::Sgd{}, {.epochs = 1}), doctest::Contains("top 10 classes, but there are 4"), value_error);
+  CHECK_THROWS_WITH_AS(fit(wide, world.data, optim::Sgd{}, {.epochs = 1}), doctest::Contains("the top 10 of 4 classes"), value_error);
   Disk<Mlp, Mlp, Mlp> two{world.teacher, world.student, test::top3(), Disk<Mlp, Mlp, Mlp>::censor(test::mlp(4, 4, 2))};
   CHECK_THROWS_WITH_AS(fit(two, world.data, optim::Sgd{}, {.epochs = 1}), doctest::Contains("one number per sample"), shape_error);
 }
