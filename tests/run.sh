@@ -30,12 +30,16 @@ if [ -z "${RETORT_DATA_DIR:-}" ] && ls ../shared/data/*.tar.xz > /dev/null 2>&1;
 fi
 export RETORT_DATA_DIR="${RETORT_DATA_DIR:-}"
 
-# build PRESET: configures and builds into build/PRESET.
-build() {
-  set -- "$1" "-DCMAKE_CXX_COMPILER=$CXX" "-DRETORT_DATA_DIR=$RETORT_DATA_DIR"
+# configure PRESET ARGUMENT...: configures build/PRESET.
+configure() {
+  set -- "$@" "-DCMAKE_CXX_COMPILER=$CXX" "-DRETORT_DATA_DIR=$RETORT_DATA_DIR"
   command -v ccache > /dev/null && set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
   [ ! -e "build/$1/CMakeCache.txt" ] && command -v ninja > /dev/null && set -- "$@" -G Ninja
   cmake --preset "$@"
+}
+# build PRESET: configures and builds.
+build() {
+  configure "$1"
   cmake --build "build/$1" -j "$jobs"
 }
 
@@ -62,6 +66,13 @@ release_summary=$summary
 say "each header by itself"
 cmake --build build/release -j "$jobs" --target all_verify_interface_header_sets
 headers=$(find include -name '*.hpp' | wc -l | tr -d ' ')
+
+if command -v nvcc > /dev/null; then
+  say "compile the CUDA backend for sm_${RETORT_CUDA_ARCHITECTURES:=90} (nvcc)"
+  configure cuda-compile "-DCMAKE_CUDA_ARCHITECTURES=$RETORT_CUDA_ARCHITECTURES"
+  cmake --build build/cuda-compile -j "$jobs" --target test_cuda_compile test_cuda_program
+  build/cuda-compile/tests/cuda_compile/test_cuda_program
+fi
 
 say "build (asan-ubsan)"
 build asan-ubsan

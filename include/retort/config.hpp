@@ -32,3 +32,13 @@
 #else
 #error "retort needs GCC 12 or Clang 14 or newer: its CPU kernels use the vector extensions of these compilers"
 #endif
+
+// What launches kernels lives in an inline namespace that carries the architectures it was compiled for, so that objects
+// built for different GPUs can be linked together.
+#if defined(__CUDA_ARCH_LIST__)
+#define RETORT_CUDA_ABI_NAME(a, b, c, d, e, f, g, h, ...) sm_##a##_##b##_##c##_##d##_##e##_##f##_##g##_##h
+#define RETORT_CUDA_ABI_OF(...) RETORT_CUDA_ABI_NAME(__VA_ARGS__)
+#define RETORT_CUDA_ABI RETORT_CUDA_ABI_OF(__CUDA_ARCH_LIST__, 0, 0, 0, 0, 0, 0, 0, 0)
+#else
+#define RETORT_CUDA_ABI any_device
+#endif

@@ -62,7 +62,7 @@ TEST_CASE("widths around the vector length and large vocabularies: float agrees 
 }
 
 TEST_CASE("extreme logits stay finite, and right where the answer is known") {
-  const auto finite = [](double x) { return retort::detail::is_finite(x); };
+  const auto finite = [](double x) { return retort::is_finite(x); };
   for (double scale : {80., 1e4})
     for (double temperature : {0.1, 1., 4.})
       for (index_t classes : {2, 33, 1000}) {

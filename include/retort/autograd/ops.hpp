@@ -28,15 +28,18 @@ struct BinaryRecord {
   Var<T, R> a, b, out;
   template <class B>
   void backward(Tape<T, B>& tape) const {
-    const auto dy = tape.gradient_of(out);
-    if (a.slot) {
-      const auto to = tape.destination(a);
-      Kernels<B>::binary_backward(tape.backend(), f, false, a.value, b.value, dy, to.view, to.write);
-    }
-    if (b.slot) {
-      const auto to = tape.destination(b);
-      Kernels<B>::binary_backward(tape.backend(), f, true, a.value, b.value, dy, to.view, to.write);
-    }
+    operand(tape, a, false);
+    operand(tape, b, true);
+  }
+
+ private:
+  template <class B>
+  void operand(Tape<T, B>& tape, Var<T, R> x, bool second) const {
+    if (!x.slot) return;
+    const bool one = std::is_same_v<F, functor::Add> && out.slot->one && !x.slot->written && x.size() == 1;
+    const auto to = tape.destination(x);
+    Kernels<B>::binary_backward(tape.backend(), f, second, a.value, b.value, tape.gradient_of(out), to.view, to.write);
+    x.slot->one = one;  // the terms of a sum of losses all get the seed
   }
 };
 
@@ -93,12 +96,8 @@ struct SumRecord {
   Var<T, 1> out;
   template <class B>
   void backward(Tape<T, B>& tape) const {
-    const T g = scale * tape.gradient_of(out).data[0];
     const auto to = tape.destination(x);
-    if (to.write == Write::replace)
-      Kernels<B>::fill(tape.backend(), g, to.view);
-    else
-      Kernels<B>::add_scalar(tape.backend(), g, to.view);
+    Kernels<B>::accumulate_by(tape.backend(), scale, tape.gradient_of(out).data, View<const T, 1>{}, to.view.flat(), to.write);
   }
 };
 
@@ -280,7 +279,7 @@ namespace detail {
 template <class T, class B, int R>
 Var<T, 1> scaled_sum(Tape<T, B>& tape, Var<T, R> x, T scale) {
   const View<T, 1> y = tape.allocate(Shape<1>{1});
-  Kernels<B>::fill(tape.backend(), scale * Kernels<B>::sum(tape.backend(), x.value.flat()), y);
+  Kernels<B>::scaled_sum(tape.backend(), scale, x.value.flat(), y);
   const Var<T, 1> out = tape.result(y, x.slot);
   tape.record(SumRecord<T, R>{scale, x, out});
   return out;
@@ -349,7 +348,7 @@ Var<T, R> shuffle_channels(Tape<T, B>& tape, index_t groups, Var<T, R> x) {
 /// Throws value_error when an index leaves the table.
 template <class T, class B>
 Var<T, 2> gather_rows(Tape<T, B>& tape, Var<T, 2> table, View<const std::int32_t, 1> index) {
-  for (index_t i = 0; i < index.size(); ++i)
+  for (index_t i = 0; B::host_accessible && i < index.size(); ++i)
     require<value_error>(index.data[i] >= 0 && index.data[i] < table.extent(0), "gather_rows: index ", index.data[i],
                          " at position ", i, ", the table has ", table.extent(0), " rows");
   const View<T, 2> y = tape.allocate(Shape<2>{index.size(), table.extent(1)});
@@ -390,7 +389,7 @@ Var<T, R> constant(Tape<T, B>& tape, T value) {
 template <class T, class B>
 Var<T, 2> pick_columns(Tape<T, B>& tape, Var<T, 2> x, View<const std::int32_t, 1> index) {
   require<shape_error>(index.size() == x.extent(0), "pick_columns: ", index.size(), " indices for a value of shape ", to_string(x.shape()));
-  for (index_t i = 0; i < index.size(); ++i)
+  for (index_t i = 0; B::host_accessible && i < index.size(); ++i)
     require<value_error>(index.data[i] >= 0 && index.data[i] < x.extent(1), "pick_columns: index ", index.data[i], " at position ",
                          i, ", the rows have ", x.extent(1), " columns");
   const View<T, 2> y = tape.allocate(Shape<2>{x.extent(0), 1});

@@ -26,22 +26,21 @@ struct RowLossRecord {
   Var<T, 1> out;
 
   template <class B, int R>
-  static void deposit(Tape<T, B>& tape, T seed, Var<T, R> x, View<T, R> gradient) {
+  static void deposit(Tape<T, B>& tape, Var<T, 1> out, Var<T, R> x, View<T, R> gradient) {
     if (!x.slot) return;
-    if (seed == T(1) && !x.slot->data) {  // the usual case: the forward pass already wrote this gradient
+    if (out.slot->one && !x.slot->data) {  // the usual case: the forward pass already wrote this gradient
       *x.slot = {gradient.data, true};
       return;
     }
     const auto to = tape.destination(x);
-    Kernels<B>::accumulate(tape.backend(), seed, gradient.flat(), to.view.flat(), to.write);
+    Kernels<B>::accumulate_by(tape.backend(), T(1), tape.gradient_of(out).data, gradient.flat(), to.view.flat(), to.write);
   }
   template <class B>
   void backward(Tape<T, B>& tape) const {
-    const T seed = tape.gradient_of(out).data[0];
-    deposit(tape, seed, in.student, gradients.student);
-    deposit(tape, seed, in.teacher, gradients.teacher);
-    deposit(tape, seed, in.temperatures, gradients.temperature);
-    deposit(tape, seed, in.extras, gradients.extras);
+    deposit(tape, out, in.student, gradients.student);
+    deposit(tape, out, in.teacher, gradients.teacher);
+    deposit(tape, out, in.temperatures, gradients.temperature);
+    deposit(tape, out, in.extras, gradients.extras);
   }
 };
 }  // namespace detail
@@ -54,7 +53,7 @@ struct KnownGradientRecord {
   Var<T, 1> out;
   template <class B>
   void backward(Tape<T, B>& tape) const {
-    RowLossRecord<T>::deposit(tape, tape.gradient_of(out).data[0], x, gradient);
+    RowLossRecord<T>::deposit(tape, out, x, gradient);
   }
 };
 }  // namespace detail
@@ -84,7 +83,7 @@ Var<T, 1> row_loss(Tape<T, B>& tape, const Loss& loss, const RowLossInputs<T>& i
   const RowBatch<T> batch{.student = in.student.value, .teacher = in.teacher.value, .labels = in.labels, .mask = in.mask,
                           .weight = in.weights, .temperature = in.temperatures.value, .extras = in.extras.value};
   const View<T, 1> value = tape.allocate(Shape<1>{1});
-  Kernels<B>::fill(tape.backend(), Kernels<B>::row_loss(tape.backend(), loss, batch, gradients), value);
+  Kernels<B>::row_loss(tape.backend(), loss, batch, gradients, value);
   const Var<T, 1> out = tape.result(value, in.student.slot || in.teacher.slot || in.temperatures.slot || in.extras.slot);
   tape.record(detail::RowLossRecord<T>{in, gradients, out});
   return out;

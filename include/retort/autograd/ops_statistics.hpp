@@ -16,7 +16,7 @@ struct StatisticsDistanceRecord {
     const View<T, 2> dx = tape.allocate(x.shape());
     Kernels<B>::scale_shift(tape.backend(), x.value, slope, offset, dx);
     const auto to = tape.destination(x);
-    Kernels<B>::accumulate(tape.backend(), tape.gradient_of(out).data[0], View<const T, 1>(dx.flat()), to.view.flat(), to.write);
+    Kernels<B>::accumulate_by(tape.backend(), T(1), tape.gradient_of(out).data, View<const T, 1>(dx.flat()), to.view.flat(), to.write);
   }
 };
 }  // namespace detail

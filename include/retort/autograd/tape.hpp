@@ -19,6 +19,7 @@ template <class T>
 struct GradientSlot {
   T* data = nullptr;
   bool written = false;
+  bool one = false;  ///< the gradient is known to be the number 1, without a look at memory that may be a device's
 };
 
 /// A value on a tape: a read-only view and, when a gradient is wanted, the slot that collects it. Trivially copyable.
@@ -172,6 +173,7 @@ class Tape {
     if (!slot.data) slot.data = values_.template allocate<T>(x.size());
     const Write write = slot.written ? Write::add : Write::replace;
     slot.written = true;
+    slot.one = false;
     return {View<T, Rank>{slot.data, x.shape()}, write};
   }
 
@@ -189,6 +191,12 @@ class Tape {
     return {x.slot->data, x.shape()};
   }
 
+  /// The number that a scalar variable holds. On a device backend this waits for the device.
+  T item(Var<T, 1> scalar) const {
+    require<shape_error>(scalar.size() == 1, "Tape::item: expected a scalar of shape (1), got ", to_string(scalar.shape()));
+    return Kernels<B>::item(*backend_, scalar.value.data);
+  }
+
   /// Runs backwards from a scalar with the given seed. Further calls on the same records would add to the gradients
   /// twice; record anew instead.
   void backward(Var<T, 1> loss, T seed = T(1)) {
@@ -199,6 +207,7 @@ class Tape {
       Kernels<B>::fill(*backend_, seed, to.view);
     else
       Kernels<B>::add_scalar(*backend_, seed, to.view);
+    loss.slot->one = to.write == Write::replace && seed == T(1);
     run_backward();
   }
   /// Runs backwards anew, from another scalar of the same forward pass: the gradients of all results are forgotten first.
@@ -227,9 +236,10 @@ class Tape {
     const auto payloads = payloads_.mark();
     const std::size_t first = records_.size();
     const Var<T, 1> part = f();
-    const T value = part.value.data[0];
+    const T value = item(part);
     if (part.slot) {
       Kernels<B>::fill(*backend_, T(1), destination(part).view);
+      part.slot->one = true;
       for (std::size_t i = records_.size(); i-- > first;) records_[i].run(records_[i].payload, *this);
     }
     records_.resize(first);

@@ -16,6 +16,8 @@ namespace retort {
 /// One `Cpu` serves one training thread at a time. Results are bit-identical for a fixed thread count.
 class Cpu {
  public:
+  static constexpr bool host_accessible = true;  ///< the program may read and write the backend's memory
+
   /// `threads` >= 1 workers, the calling thread included. Throws value_error otherwise.
   explicit Cpu(int threads = 1) : scratch_(static_cast<std::size_t>(threads > 0 ? threads : 1)) {
     require<value_error>(threads >= 1 && threads <= 1024, "Cpu: expected 1 to 1024 threads, got ", threads);

@@ -56,6 +56,16 @@ struct Elementwise {
       });
     });
   }
+  /// y = (y +) alpha * factor[0] * x, or alpha * factor[0] everywhere without x. The factor is in the backend's memory.
+  template <class T>
+  static void accumulate_by(Cpu& cpu, T alpha, const T* factor, std::type_identity_t<View<const T, 1>> x, View<T, 1> y, Write write) {
+    if (x.data)
+      accumulate(cpu, alpha * factor[0], x, y, write);
+    else if (write == Write::add)
+      add_scalar(cpu, alpha * factor[0], y);
+    else
+      fill(cpu, alpha * factor[0], y);
+  }
   /// Same elements, other type (float <-> double), for inputs of a double-precision run.
   template <class From, class To>
   static void convert(Cpu&, View<const From, 1> x, View<To, 1> y) {
@@ -172,13 +182,16 @@ struct Elementwise {
         for (index_t i = 0; i < inner; ++i) out[i] = write == Write::add ? out[i] + in[i] : in[i];
       }
   }
-  /// Sum of all elements, accumulated in double in a fixed order.
+  /// y[0] = scale * sum of x, accumulated in double in a fixed order.
   template <class T>
-  static T sum(Cpu&, View<const T, 1> x) {
+  static void scaled_sum(Cpu&, T scale, std::type_identity_t<View<const T, 1>> x, View<T, 1> y) {
     double total = 0;
     for (T e : x) total += static_cast<double>(e);
-    return static_cast<T>(total);
+    y.data[0] = scale * static_cast<T>(total);
   }
+  /// The value at a pointer to the backend's memory; waits for a device.
+  template <class T>
+  static T item(Cpu&, const T* at) { return *at; }
   template <class T>
   static double sum_of_squares(Cpu&, View<const T, 1> x) {
     double total = 0;

@@ -5,7 +5,7 @@
 // temperature go into another round of phases 2 to 4 over the same row, adding to the gradient.
 
 #include <algorithm>
-#include <retort/backend/cpu_row_check.hpp>
+#include <retort/backend/row_check.hpp>
 #include <retort/backend/cpu_row_phases.hpp>
 #include <retort/loss/combine.hpp>
 #include <string>
@@ -27,50 +27,6 @@ namespace cpu {
 inline namespace RETORT_ISA {
 namespace rows {
 
-/// The passes that a loss needs: [0] at its own temperature, [1] at one.
-template <class Term, int At>
-constexpr unsigned pass_bits() {
-  constexpr RowNeeds n = Term::needs;
-  constexpr unsigned mine = (n.student_softmax ? student : 0) | (n.teacher_softmax ? teacher : 0) |
-                            (n.forward_kl ? forward : 0) | (n.reverse_kl ? reverse : 0) | (n.mean_log_p ? mean : 0);
-  static_assert((!n.forward_kl && !n.reverse_kl) || (n.student_softmax && n.teacher_softmax),
-                "retort: a row loss that needs forward_kl or reverse_kl also needs student_softmax and teacher_softmax");
-  static_assert(!n.mean_log_p || n.student_softmax, "retort: a row loss that needs mean_log_p also needs student_softmax");
-  constexpr unsigned extra = (n.student_softmax_at_one ? student : 0) | (n.teacher_softmax_at_one ? teacher : 0);
-  if constexpr (detail::Tempered<typename Term::loss_type>)
-    return At == 0 ? mine : extra;
-  else
-    return At == 0 ? 0 : mine | extra;
-}
-
-/// What the engine keeps of one loss while it works on a row.
-template <class Term, class T>
-struct TermState {
-  using Loss = typename Term::loss_type;
-  /// Generic losses run over packs, plain ones over float, lane by lane; closed ones have no accumulator.
-  static constexpr bool generic = detail::GenericAcc<Loss>, plain = detail::PlainAcc<Loss>, closed = !generic && !plain;
-  static constexpr bool tempered = detail::Tempered<Loss>;
-  using Scalar = std::conditional_t<plain, float, T>;
-  static auto new_acc() {
-    if constexpr (generic)
-      return typename Loss::template Acc<T>{};
-    else if constexpr (plain)
-      return typename Loss::Acc{};
-    else
-      return 0;
-  }
-  using Acc = decltype(new_acc());
-
-  bool wanted = true;  ///< the row counts for this loss
-  bool done = false;   ///< a round at its temperature was there
-  bool active = true;  ///< it takes part in this round
-  T coefficient{};     ///< factor * row weight / divisor
-  T value{};
-  Row<Scalar> row{};
-  Acc acc{};
-  Scalar extra[Term::needs.extras > 0 ? Term::needs.extras : 1] = {};
-};
-
 /// One evaluation of a sum of losses: arguments checked, then rows in any order on any thread.
 template <class T, class... Terms>
 class Evaluation {
@@ -78,12 +34,14 @@ class Evaluation {
   Evaluation(const loss::Sum<Terms...>& losses, const RowBatch<T>& in, const RowGradients<T>& out)
       : losses_(losses), in_(in), out_(out), rows_(in.student.shape[0]), classes_(in.student.shape[1]) {
     TermInfo info[term_count];
-    each([&](auto i) { info[i] = term_info<i>(); });
+    each([&](auto i) { info[i] = term_info(detail::get<i>(losses_), has_teacher_grad<i>); });
     check_batch(in, out, info, term_count);
-    index_t counted = rows_;
-    if (!in_.labels.empty()) counted = rows_ - std::count(in_.labels.begin(), in_.labels.end(), ignored_label);
+    const index_t rows = in_.of_rows > 0 ? in_.of_rows : rows_;
+    const auto& labels = in_.all_labels.empty() ? in_.labels : in_.all_labels;
+    index_t counted = rows;
+    if (!labels.empty()) counted -= std::count(labels.begin(), labels.end(), ignored_label);
     each([&](auto i) {
-      const double divisor = TermAt<i>::reduction::divisor(double(rows_), double(counted), double(classes_));
+      const double divisor = TermAt<i>::reduction::divisor(double(rows), double(counted), double(classes_));
       factor_[i] = detail::get<i>(losses_).factor;
       coefficient_[i] = divisor > 0 ? factor_[i] / divisor : 0;
     });
@@ -107,7 +65,7 @@ class Evaluation {
     std::string culprit = "the sum of its terms";
     each([&](auto i) {
       const auto& s = std::get<i>(w.states);
-      if (s.wanted && !detail::is_finite(double(s.value)))
+      if (s.wanted && !is_finite(double(s.value)))
         culprit = detail::concat("term ", int(i), ", ", detail::name_of<typename TermAt<i>::loss_type>());
     });
     throw value_error(detail::concat("row loss: the loss of row ", r, " is not finite (", culprit,
@@ -174,30 +132,14 @@ class Evaluation {
     return detail::get<I>(losses_).loss;
   }
 
-  template <int I>
-  TermInfo term_info() const {
-    using Term = TermAt<I>;
-    TermInfo out{.name = detail::name_of<typename Term::loss_type>(),
-                 .needs = Term::needs,
-                 .masked = Term::masked,
-                 .skips_ignored_rows = Term::reduction::skips_ignored_rows,
-                 .softmax = (pass_bits<Term, 0>() | pass_bits<Term, 1>()) != 0,
-                 .teacher_grad = has_teacher_grad<I>};
-    if constexpr (StateAt<I>::tempered) out.tempered = true, out.temperature = double(loss<I>().temperature);
-    if constexpr (requires { Term::loss_type::least_classes; }) out.least_classes = Term::loss_type::least_classes;
-    if constexpr (detail::TeacherTempered<typename Term::loss_type>)
-      out.teacher_tempered = true, out.teacher_temperature = double(loss<I>().teacher_temperature);
-    return out;
-  }
-
   // --- one row ---
 
   Work workspace(Arena<Cpu>& arena) const {
     Work w{.losses = losses_, .classes = classes_};
     const index_t width = (classes_ + lanes - 1) / lanes * lanes;
     const auto allocate = [&](T* (&to)[2], unsigned bits) {
-      if (bits & student) to[0] = arena.allocate<T>(width);
-      if (bits & teacher) to[1] = arena.allocate<T>(width);
+      if (bits & of_student) to[0] = arena.allocate<T>(width);
+      if (bits & of_teacher) to[1] = arena.allocate<T>(width);
     };
     allocate(w.buffer, own_bits);
     each([&](auto i) {
@@ -238,8 +180,8 @@ class Evaluation {
     // with cache misses that nothing hides.
     const index_t next = r + 1 < rows_ && classes_ <= fetch_limit ? classes_ : 0;
     w.ahead = {w.z + next, w.t + next, out.student != nullptr ? out.student : w.z};
-    const T top_s = ((own_bits | one_bits) & student) ? maximum(w.z, classes_) : T(0);
-    const T top_t = ((own_bits | one_bits) & teacher) ? maximum(w.t, classes_) : T(0);
+    const T top_s = ((own_bits | one_bits) & of_student) ? maximum(w.z, classes_) : T(0);
+    const T top_t = ((own_bits | one_bits) & of_teacher) ? maximum(w.t, classes_) : T(0);
     for (bool first = true; first || unfinished(w); first = false) {
       const Temperatures round = choose_round(r, w, first);
       const bool at_one = round.student == T(1) && round.teacher == T(1);
@@ -248,12 +190,15 @@ class Evaluation {
         w.own = w.one;
       } else if (own_bits != 0) {
         std::copy_n(w.buffer, 2, w.own.e);
-        softmaxes<own_bits, 0>(w.own, w, round, false, top_s, top_t);
-        if constexpr (may_square)
-          if (first && squares(round)) {
+        if (first && squares(round)) {
+          if constexpr (may_square) {
+            set_scales(w.own, round, top_s, top_t);
             set_scales(w.one, {}, top_s, top_t);
-            student_by_squaring<one_bits>(w.one, w.own.e[0], w.z, w.classes, squarings(round.student));
+            exponentials<own_bits, one_bits>(w.own, w.z, w.t, w.classes, w.ahead, &w.one, squarings(round.student));
           }
+        } else {
+          softmaxes<own_bits, 0>(w.own, w, round, false, top_s, top_t);
+        }
       }
       describe(r, w, round.student, label);
       bool every = true;
@@ -327,7 +272,7 @@ class Evaluation {
   }
 
   /// Temperature one needs the student's exponentials alone, and the round has them at a power of it.
-  static constexpr bool may_square = one_bits != 0 && (one_bits & ~(student | mean)) == 0 && (own_bits & student) != 0;
+  static constexpr bool may_square = one_bits != 0 && (one_bits & ~(of_student | with_mean)) == 0 && (own_bits & of_student) != 0;
   static bool squares(Temperatures round) { return may_square && squarings(round.student) > 0; }
 
   static void set_scales(Softmaxes<T>& s, Temperatures at, T top_s, T top_t) {
@@ -650,6 +595,12 @@ struct RowLossKernels {
     else return T{};
   }
 
+  /// The same with the value in the backend's memory, as autograd wants it.
+  template <class Loss, class T>
+  static void row_loss(Cpu& cpu, const Loss& loss, const RowBatch<T>& batch, const RowGradients<T>& out, View<T, 1> value) {
+    value.data[0] = row_loss(cpu, loss, batch, out);
+  }
+
  private:
   template <class T, class... Terms>
   static T evaluate(Cpu& cpu, const loss::Sum<Terms...>& terms, const RowBatch<T>& batch, const RowGradients<T>& out) {
@@ -662,9 +613,9 @@ struct RowLossKernels {
     });
     double total = 0;
     for (index_t r = 0; r < count; ++r) total += row_loss[r];
-    if (!detail::is_finite(total)) {
+    if (!is_finite(total)) {
       for (index_t r = 0; r < count; ++r)
-        if (!detail::is_finite(row_loss[r])) evaluation.report(r, cpu.scratch(0));
+        if (!is_finite(row_loss[r])) evaluation.report(r, cpu.scratch(0));
     }
     return static_cast<T>(total);
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <retort/backend/cpu_common.hpp>
+#include <retort/backend/row_terms.hpp>
 #include <retort/backend/simd_math.hpp>
 
 namespace retort {
@@ -12,9 +13,7 @@ namespace cpu {
 inline namespace RETORT_ISA {
 namespace rows {
 
-/// What a pass over exponentials computes, as bits: a softmax of either side, the sums behind Row::forward_kl,
-/// Row::reverse_kl and SoftmaxRow::mean_log_p.
-inline constexpr unsigned student = 1, teacher = 2, forward = 4, reverse = 8, mean = 16;
+using namespace retort::detail::rows;  // what does not depend on the instruction set
 
 /// A whole vector of a row, or the rest of a row that does not fill one. As the argument of a lambda it says at compile
 /// time which of the two it is; loads beyond the row give `fill`.
@@ -68,7 +67,8 @@ inline T maximum(const T* p, index_t width) {
 }
 
 /// The softmaxes of a row at one temperature, [0] the student's, [1] the teacher's. Exponents are to base two:
-/// y = z * scale - shift, e = 2^y, p = e * inverse, log p = y * ln 2 - log_sum.
+/// y = z * scale - shift, e = 2^y, p = e * inverse, log p = y * ln 2 - log_sum. (In one step, z / T - (top / T + log_sum), the
+/// rounding of large logits would not cancel: the sums are those of y.)
 template <class T>
 struct Softmaxes {
   T* e[2] = {};
@@ -81,20 +81,36 @@ template <class T>
 struct Ahead {
   const T *student, *teacher, *gradient;
   RETORT_INLINE void fetch(index_t i) const {
+    if (i * static_cast<index_t>(sizeof(T)) % 64 != 0) return;  // once per cache line
     __builtin_prefetch(student + i);
     __builtin_prefetch(teacher + i);
     __builtin_prefetch(gradient + i, 1);
   }
 };
 
-inline constexpr double ln2 = 0.69314718055994530942, log2_e = 1.44269504088896340736;
+/// Number of squarings that turn exponentials at a temperature into those at one: 1, 2, 3 for 2, 4, 8, else 0.
+template <class T>
+constexpr int squarings(T temperature) {
+  return temperature == T(2) ? 1 : temperature == T(4) ? 2 : temperature == T(8) ? 3 : 0;
+}
 
-/// Phase 2: exponentials and sums in one pass over both rows. As all phases `flatten`, so that the lambdas are inlined at
-/// -O2 too, and `noinline`, since inlining the phase itself would undo that.
-template <unsigned Bits, class T>
-__attribute__((flatten, noinline)) void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width, Ahead<T> ahead) {
+/// Phase 2: exponentials and sums in one pass over both rows. With `Square` (bits of the student's side only) also those at
+/// temperature one, from exponentials at a temperature that is a power of two: `times` squarings are cheaper than another
+/// exponential, and soft targets at T = 4 beside cross-entropy are the usual case.
+///
+/// As all phases `flatten`, so that the lambdas are inlined at -O2 too, and `noinline`, since inlining the phase itself
+/// would undo that.
+template <unsigned Bits, unsigned Square = 0, class T>
+__attribute__((flatten, noinline)) void exponentials(Softmaxes<T>& s, const T* z, const T* t, index_t width, Ahead<T> ahead,
+                                                     Softmaxes<T>* one = nullptr, int times = 0) {
+  static_assert((Square & ~(of_student | with_mean)) == 0 && (Square == 0 || (Bits & of_student)));
   using P = simd::Native<T>;
-  constexpr bool has_student = Bits & student, has_teacher = Bits & teacher;
+  constexpr bool has_student = Bits & of_student, has_teacher = Bits & of_teacher;
+  constexpr bool sums_y = (Bits | Square) & with_mean;
+  // Keeps the squares normal numbers, as the exponential itself does.
+  const P least(Square != 0 ? std::exp2(T(std::numeric_limits<T>::min_exponent) / T(1 << times)) : T(0));
+  T* const out_one = Square != 0 ? one->e[0] : nullptr;
+  P sum_one(T(0));
   const P scale_s(s.scale[0]), shift_s(s.shift[0]), scale_t(s.scale[1]), shift_t(s.shift[1]);
   T *const out_s = s.e[0], *const out_t = s.e[1];
   P sum_s(T(0)), sum_t(T(0)), gap_f(T(0)), gap_r(T(0)), sum_y(T(0));
@@ -107,7 +123,15 @@ __attribute__((flatten, noinline)) void exponentials(Softmaxes<T>& s, const T* z
       es = exp2_nonpositive(ys);
       es.store(out_s + i);
       sum_s += part.keep(es, zero);
-      if constexpr (Bits & mean) sum_y += part.keep(ys, zero);
+      if constexpr (sums_y) sum_y += part.keep(ys, zero);
+      if constexpr (Square != 0) {
+        P x = max(es, least);
+        x = x * x;
+        if (times > 1) x = x * x;
+        if (times > 2) x = x * x;
+        x.store(out_one + i);
+        sum_one += part.keep(x, zero);
+      }
     }
     if constexpr (has_teacher) {
       yt = fma(part.load(t + i), scale_t, -shift_t);
@@ -115,8 +139,8 @@ __attribute__((flatten, noinline)) void exponentials(Softmaxes<T>& s, const T* z
       et.store(out_t + i);
       sum_t += part.keep(et, zero);
     }
-    if constexpr (Bits & forward) gap_f = part.keep(fma(et, yt - ys, gap_f), gap_f);
-    if constexpr (Bits & reverse) gap_r = part.keep(fma(es, ys - yt, gap_r), gap_r);
+    if constexpr (Bits & with_forward) gap_f = part.keep(fma(et, yt - ys, gap_f), gap_f);
+    if constexpr (Bits & with_reverse) gap_r = part.keep(fma(es, ys - yt, gap_r), gap_r);
   });
   using Pair = simd::Pack<T, 2>;
   T sums[2] = {T(1), T(1)};
@@ -125,46 +149,16 @@ __attribute__((flatten, noinline)) void exponentials(Softmaxes<T>& s, const T* z
   (Pair(T(1)) / Pair::load(sums)).store(s.inverse);
   log(Pair::load(sums)).store(s.log_sum);
   const T log_ratio = s.log_sum[0] - s.log_sum[1];
-  if constexpr (Bits & forward) s.forward_kl = T(ln2) * gap_f.sum() * s.inverse[1] + log_ratio;
-  if constexpr (Bits & reverse) s.reverse_kl = T(ln2) * gap_r.sum() * s.inverse[0] - log_ratio;
-  if constexpr (Bits & mean) s.mean_log_p = T(ln2) * sum_y.sum() / T(width) - s.log_sum[0];
-}
-
-/// Number of squarings that turn exponentials at a temperature into those at one: 1, 2, 3 for 2, 4, 8, else 0.
-template <class T>
-constexpr int squarings(T temperature) {
-  return temperature == T(2) ? 1 : temperature == T(4) ? 2 : temperature == T(8) ? 3 : 0;
-}
-
-/// Phase 2 at temperature one, from the student's exponentials at a temperature that is a power of two: squaring is
-/// cheaper than another exponential. Soft targets at T = 4 beside cross-entropy are the usual case.
-template <unsigned Bits, class T>
-__attribute__((flatten, noinline)) void student_by_squaring(Softmaxes<T>& s, const T* e, const T* z, index_t width, int times) {
-  static_assert((Bits & ~(student | mean)) == 0);
-  using P = simd::Native<T>;
-  // Keeps the result a normal number, as the exponential itself does.
-  const P least(std::exp2(T(std::numeric_limits<T>::min_exponent) / T(1 << times))), zero(T(0));
-  const P scale(s.scale[0]), shift(s.shift[0]);
-  P sum(T(0)), sum_y(T(0));
-  const auto run = [&](auto power) __attribute__((always_inline)) {
-    sweep<T>(width, [&](index_t i, auto part) __attribute__((always_inline)) {
-      const P x = power(max(P::load(e + i), least));
-      x.store(s.e[0] + i);
-      sum += part.keep(x, zero);
-      if constexpr (Bits & mean) sum_y += part.keep(fma(part.load(z + i), scale, -shift), zero);
-    });
-  };
-  const auto square = [](P x) { return x * x; };
-  if (times == 1)
-    run(square);
-  else if (times == 2)
-    run([=](P x) { return square(square(x)); });
-  else
-    run([=](P x) { return square(square(square(x))); });
-  const T total = sum.sum();
-  s.inverse[0] = T(1) / total;
-  s.log_sum[0] = std::log(total);
-  if constexpr (Bits & mean) s.mean_log_p = T(ln2) * sum_y.sum() / T(width) - s.log_sum[0];
+  if constexpr (Bits & with_forward) s.forward_kl = T(ln2) * gap_f.sum() * s.inverse[1] + log_ratio;
+  if constexpr (Bits & with_reverse) s.reverse_kl = T(ln2) * gap_r.sum() * s.inverse[0] - log_ratio;
+  const T mean_y = sums_y ? T(ln2) * sum_y.sum() / T(width) : T(0);
+  if constexpr (Bits & with_mean) s.mean_log_p = mean_y - s.log_sum[0];
+  if constexpr (Square != 0) {
+    const T total = sum_one.sum();
+    one->inverse[0] = T(1) / total;
+    one->log_sum[0] = std::log(total);
+    if constexpr (Square & with_mean) one->mean_log_p = T(1 << times) * mean_y - one->log_sum[0];
+  }
 }
 
 }  // namespace rows

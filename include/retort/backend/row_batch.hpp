@@ -15,6 +15,9 @@ struct RowBatch {
   View<const T, 1> weight{};                 ///< N, a factor per row; may be negative (suppression) or 0
   View<const T, 1> temperature{};            ///< N, > 0; replaces the temperature of every loss that has one
   View<const T, 2> extras{};                 ///< N x K, numbers per row that losses see as c.extra[k]
+  // Rows that are a part of a larger batch are reduced as that batch: its number of rows (0: these are all) and labels.
+  index_t of_rows = 0;
+  View<const std::int32_t, 1> all_labels{};
 };
 
 /// What is wanted of a row loss. An empty view is not wanted. Everything is overwritten, not added to, and must not

@@ -128,12 +128,16 @@ struct Pack {
   friend RETORT_INLINE Pack max(Pack a, Pack b) {
 #if RETORT_VECTOR_BYTES == 64  // GCC makes a compare and a blend of the conditional below; its unmasked intrinsic warns
     if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_max_ps(0xFFFF, __m512(a.v), __m512(b.v)));
+#elif RETORT_VECTOR_BYTES == 32
+    if constexpr (std::is_same_v<T, float> && N == 8) return vector_type(_mm256_max_ps(__m256(a.v), __m256(b.v)));
 #endif
     return a.v > b.v ? a.v : b.v;
   }
   friend RETORT_INLINE Pack min(Pack a, Pack b) {
 #if RETORT_VECTOR_BYTES == 64
     if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_min_ps(0xFFFF, __m512(a.v), __m512(b.v)));
+#elif RETORT_VECTOR_BYTES == 32
+    if constexpr (std::is_same_v<T, float> && N == 8) return vector_type(_mm256_min_ps(__m256(a.v), __m256(b.v)));
 #endif
     return a.v < b.v ? a.v : b.v;
   }

@@ -68,12 +68,20 @@ RETORT_INLINE Pack<double, 8> exp2_whole_range(Pack<double, 8> y) {
 template <class P>
 P exp2_whole_range(P) = delete;
 
-/// 2^r * 2^trunc(shifted) with r = y - trunc(shifted) in [-1/2, 1/2].
+/// y rounded to an integer, up to 1/2 away: to nearest where one instruction does it. `half` is 1/2 with the sign of y.
+/// Through 32-bit integers for double too: SSE2 and AVX2 have no conversion from double to 64-bit integers.
 template <class T, int N>
-RETORT_INLINE Pack<T, N> exp2_split(Pack<T, N> y, Pack<T, N> shifted) {
+RETORT_INLINE IntVector<N> nearest(Pack<T, N> y, Pack<T, N> half) {
+#if RETORT_VECTOR_BYTES == 32
+  if constexpr (std::is_same_v<T, float> && N == 8) return IntVector<N>(_mm256_cvtps_epi32(__m256(y.v)));
+#endif
+  return __builtin_convertvector((y + half).v, IntVector<N>);
+}
+
+/// 2^y = 2^whole * 2^r with r = y - whole in [-1/2, 1/2].
+template <class T, int N>
+RETORT_INLINE Pack<T, N> exp2_split(Pack<T, N> y, IntVector<N> whole) {
   using P = Pack<T, N>;
-  // Through 32-bit integers for double too: SSE2 and AVX2 have no conversion from double to 64-bit integers.
-  const IntVector<N> whole = __builtin_convertvector(shifted.v, IntVector<N>);
   const P r = y - P(__builtin_convertvector(whole, typename P::vector_type));
   P p;
   if constexpr (sizeof(T) == 4) {
@@ -121,7 +129,7 @@ RETORT_INLINE Pack<T, N> exp2_nonpositive(Pack<T, N> y) {
     return detail::exp2_whole_range(y);
   } else {
     y = max(Pack<T, N>(T(detail::Ieee<T>::lowest_exponent)), y);
-    return detail::exp2_split(y, y - Pack<T, N>(T(0.5)));
+    return detail::exp2_split(y, detail::nearest(y, Pack<T, N>(T(-0.5))));
   }
 }
 
@@ -135,7 +143,7 @@ RETORT_INLINE Pack<T, N> exp(Pack<T, N> x) {
   } else {
     constexpr T lowest = T(detail::Ieee<T>::lowest_exponent);
     y = min(P(-lowest + 1), max(P(lowest), y));
-    return detail::exp2_split(y, y + select(y < P(T(0)), P(T(-0.5)), P(T(0.5))));
+    return detail::exp2_split(y, detail::nearest(y, select(y < P(T(0)), P(T(-0.5)), P(T(0.5)))));
   }
 }
 

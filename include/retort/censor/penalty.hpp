@@ -126,11 +126,11 @@ struct Penalty {
     const auto used = scale(tape, static_cast<T>(1 / Norm::of(samples, record.errors)), sum(tape, multiply(tape, gate, charge)));
     record.price = price.value(exchange.progress.epoch);
     record.budget = budget.value(exchange.progress.epoch);
-    record.used = static_cast<double>(used.value.data[0]);
+    record.used = static_cast<double>(tape.item(used));
     {
       NoGrad off(tape);
-      record.help = static_cast<double>(mean(tape, gate).value.data[0]);
-      record.help_on_errors = static_cast<double>(sum(tape, multiply(tape, gate, tape.constant(wrong))).value.data[0]) /
+      record.help = static_cast<double>(tape.item(mean(tape, gate)));
+      record.help_on_errors = static_cast<double>(tape.item(sum(tape, multiply(tape, gate, tape.constant(wrong))))) /
                               static_cast<double>(std::max<index_t>(1, record.errors));
     }
     const auto excess = activate(tape, functor::Relu{}, add_constant(tape, used, static_cast<T>(-record.budget)));

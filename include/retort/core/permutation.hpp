@@ -17,7 +17,7 @@ class Permutation {
     auto x = static_cast<std::uint64_t>(i);
     do {
       std::uint64_t left = x >> half_, right = x & mask;
-      for (const std::uint32_t key : keys_) {
+      for (const std::uint32_t key : keys_.word) {
         const std::uint64_t next = left ^ (mix(right ^ key) & mask);
         left = right;
         right = next;
@@ -36,7 +36,7 @@ class Permutation {
   }
   std::uint64_t size_;
   int half_ = 1;
-  std::array<std::uint32_t, 4> keys_;
+  Philox4 keys_;
 };
 
 }  // namespace retort

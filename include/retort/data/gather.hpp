@@ -53,4 +53,16 @@ void gather(const D& d, std::span<const index_t> rows, std::uint64_t seed, std::
   }
 }
 
+/// The same into memory of a backend; through `staging`, which grows to the need, where the host cannot write there.
+template <class B, class D, class T, int Rank>
+void gather_to(const D& d, std::span<const index_t> rows, std::uint64_t seed, std::uint64_t pass, View<T, Rank> out, Tensor<T, Rank>& staging) {
+  if constexpr (B::host_accessible) {
+    gather(d, rows, seed, pass, out);
+  } else {
+    if (staging.size() < out.size()) staging = Tensor<T, Rank>(out.shape);
+    gather(d, rows, seed, pass, View<T, Rank>{staging.data(), out.shape});
+    B::copy(out.data, staging.data(), static_cast<std::size_t>(out.size()) * sizeof(T));
+  }
+}
+
 }  // namespace retort::data

@@ -37,6 +37,10 @@ template <std::floating_point T>
 RETORT_HD T exp(T x) {
   return std::exp(x);
 }
+template <std::floating_point T>
+RETORT_HD T exp2(T x) {
+  return std::exp2(x);
+}
 /// Natural logarithm of a positive, normal number.
 template <std::floating_point T>
 RETORT_HD T log(T x) {

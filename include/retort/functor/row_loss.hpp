@@ -74,18 +74,18 @@ inline constexpr std::int32_t ignored_label = -100;
 /// Sum over the classes, mean over the rows of the batch.
 struct BatchMean {
   static constexpr bool skips_ignored_rows = false;
-  static constexpr double divisor(double rows, double, double) { return rows; }
+  static RETORT_HD constexpr double divisor(double rows, double, double) { return rows; }
 };
 /// Mean over rows and classes: BatchMean divided by the number of classes.
 struct ElementMean {
   static constexpr bool skips_ignored_rows = false;
-  static constexpr double divisor(double rows, double, double classes) { return rows * classes; }
+  static RETORT_HD constexpr double divisor(double rows, double, double classes) { return rows * classes; }
 };
 /// Sum over the classes (the vocabulary), mean over the rows whose label is not `ignored_label`. Without labels every
 /// row counts; without such rows loss and gradient are 0.
 struct TokenMean {
   static constexpr bool skips_ignored_rows = true;
-  static constexpr double divisor(double, double counted, double) { return counted; }
+  static RETORT_HD constexpr double divisor(double, double counted, double) { return counted; }
 };
 
 /// How a row loss is reduced over classes and rows.
@@ -193,7 +193,7 @@ template <class L>
 concept LeafRowLoss = PlainRowLoss<L> || GenericRowLoss<L> || ClosedRowLoss<L>;
 
 template <class L>
-constexpr RowNeeds needs_of() {
+RETORT_HD constexpr RowNeeds needs_of() {
   if constexpr (requires { L::needs; })
     return L::needs;
   else
@@ -218,14 +218,14 @@ template <class L>
 concept Keeping = GenericAcc<L> && requires(const L& loss, const Cell& c) { loss.keep(c); };
 
 template <class L>
-constexpr int temperature_power_of() {
+RETORT_HD constexpr int temperature_power_of() {
   if constexpr (requires { L::temperature_power; })
     return L::temperature_power;
   else
     return 0;
 }
 template <class L>
-constexpr const char* name_of() {
+RETORT_HD constexpr const char* name_of() {
   if constexpr (requires { L::name; })
     return L::name;
   else

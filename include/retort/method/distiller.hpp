@@ -164,7 +164,7 @@ class Distiller {
       case Block::student: {
         auto value = evaluate_loss(exchange);
         if constexpr (requires { censor_.add_to_student(exchange, loss_, value); }) value = censor_.add_to_student(exchange, loss_, value);
-        const double number = finite(value, progress, "the student's loss");
+        const double number = finite(tape, value, progress, "the student's loss");
         tape.backward(value);
         if constexpr (requires { student_.before_step(exchange, loss_); }) student_.before_step(exchange, loss_);
         learner.step(tape.backend(), progress.position, progress.epochs);
@@ -224,7 +224,7 @@ class Distiller {
   double other_turn(Policy& policy, E& exchange, const Progress& progress, const char* what) {
     if constexpr (requires { policy.objective(exchange, loss_); }) {
       const auto value = policy.objective(exchange, loss_);
-      const double number = finite(value, progress, what);
+      const double number = finite(exchange.tape, value, progress, what);
       exchange.tape.backward(value);
       policy.learner().step(exchange.tape.backend(), progress.position, progress.epochs);
       return number;
@@ -233,8 +233,8 @@ class Distiller {
     }
   }
   template <class V>
-  static double finite(const V& value, const Progress& progress, const char* what) {
-    const double number = static_cast<double>(value.value.data[0]);
+  static double finite(tape_type& tape, const V& value, const Progress& progress, const char* what) {
+    const double number = static_cast<double>(tape.item(value));
     require<value_error>(is_finite(number), "fit: ", what, " is not finite (", number, ") in epoch ", progress.epoch, ", step ",
                          progress.step, "; lower the learning rate or look at the inputs");
     return number;

@@ -82,7 +82,7 @@ class Network {
       if constexpr (requires { p.slot; }) p.slot.written = false;
     });
   }
-  /// Takes over parameters and buffers of a network of the same architecture, converting the scalar type.
+  /// Takes over parameters and buffers of a network of the same architecture, of any backend and scalar type.
   template <class OtherBackend>
   void copy_from(Network<Architecture, OtherBackend>& other) {
     auto from = other.tensors();
@@ -90,7 +90,10 @@ class Network {
     for (std::size_t i = 0; i < to.size(); ++i) {
       require<shape_error>(i < from.size() && from[i].second.size() == to[i].second.size(), "Network::copy_from: '", to[i].first,
                            "' has ", to[i].second.size(), " values here, the other network differs");
-      for (index_t k = 0; k < to[i].second.size(); ++k) to[i].second.data[k] = static_cast<scalar>(from[i].second.data[k]);
+      std::vector<typename Network<Architecture, OtherBackend>::scalar> values(static_cast<std::size_t>(from[i].second.size()));
+      context_of<OtherBackend>::copy(values.data(), from[i].second.data, values.size() * sizeof(values[0]));
+      const std::vector<scalar> converted(values.begin(), values.end());
+      context::copy(to[i].second.data, converted.data(), converted.size() * sizeof(scalar));
     }
   }
   /// A deep copy.

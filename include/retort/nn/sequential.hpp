@@ -82,7 +82,11 @@ struct StateTuple {
  private:
   template <class F, std::size_t... I>
   void visit_each(F& f, std::index_sequence<I...>) {
-    (std::get<I>(states).visit([&](const std::string& name, auto& entry) { f(std::to_string(I) + "." + name, entry); }), ...);
+    (visit_one<I>(f), ...);
+  }
+  template <std::size_t I, class F>
+  void visit_one(F& f) {  // apart: nvcc cannot expand a pack that a lambda captures
+    std::get<I>(states).visit([&](const std::string& name, auto& entry) { f(std::to_string(I) + "." + name, entry); });
   }
 };
 

@@ -18,12 +18,13 @@ Tensor<T, 2> predict_logits(B& backend, const Data& data, F&& answer, index_t ch
   Shape<rank> shape = set.inputs.shape();
   shape[0] = std::min(chunk, set.size());
   Tensor<T, rank, B> inputs(shape);
+  Tensor<T, rank> staging;
   std::vector<index_t> rows(static_cast<std::size_t>(shape[0]));
   Tensor<T, 2> out;
   for (index_t first = 0; first < set.size(); first += chunk) {
     const index_t n = std::min(chunk, set.size() - first);
     for (index_t i = 0; i < n; ++i) rows[static_cast<std::size_t>(i)] = first + i;
-    data::gather(set, rows, 0, 0, inputs.view().rows(0, n));
+    data::gather_to<B>(set, rows, 0, 0, inputs.view().rows(0, n), staging);
     tape.reset();
     auto pass = Pass<T, B>::frozen(tape);
     const Question<Var<T, rank>> question{tape.constant(inputs.view().rows(0, n)), {rows.data(), {n}}};

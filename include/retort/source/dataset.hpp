@@ -35,7 +35,8 @@ struct Dataset {
       Shape<rank> shape = data::base(data).inputs.shape();
       shape[0] = batch_size_;
       inputs_ = Tensor<T, rank, B>(shape);
-      labels_ = Tensor<std::int32_t, 1>(Shape{batch_size_});
+      labels_ = Tensor<std::int32_t, 1, B>(Shape{batch_size_});
+      host_labels_.resize(static_cast<std::size_t>(batch_size_));
     }
     /// Starts pass number `pass` over the set.
     void begin(std::uint64_t pass) {
@@ -51,8 +52,9 @@ struct Dataset {
       if (n <= 0 || (drop_last_ && n < batch_size_)) return false;
       const std::span<const index_t> rows(order_.data() + at_, static_cast<std::size_t>(n));
       const auto inputs = inputs_.view().rows(0, n);
-      data::gather(*data_, rows, seed_, pass_, inputs);
-      for (index_t i = 0; i < n; ++i) labels_(i) = data::base(*data_).labels[static_cast<std::size_t>(rows[static_cast<std::size_t>(i)])];
+      data::gather_to<B>(*data_, rows, seed_, pass_, inputs, staging_);
+      for (std::size_t i = 0; i < rows.size(); ++i) host_labels_[i] = data::base(*data_).labels[static_cast<std::size_t>(rows[i])];
+      B::copy(labels_.data(), host_labels_.data(), rows.size() * sizeof(std::int32_t));
       batch = {inputs, labels_.view().rows(0, n), {rows.data(), {n}}};
       at_ += n;
       return true;
@@ -65,7 +67,9 @@ struct Dataset {
     bool drop_last_;
     std::vector<index_t> order_;
     Tensor<T, rank, B> inputs_;
-    Tensor<std::int32_t, 1> labels_;
+    Tensor<T, rank> staging_;
+    Tensor<std::int32_t, 1, B> labels_;
+    std::vector<std::int32_t> host_labels_;
   };
   std::string describe() const { return drop_last ? "data set, last batch dropped" : "data set"; }
 };

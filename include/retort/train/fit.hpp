@@ -13,11 +13,35 @@ struct FitOptions {
   int epochs = 10;
   index_t batch_size = 64;
   std::uint64_t seed = 0;
-  int threads = 1;
+  int threads = 1;  ///< of the CPU backend
+  int device = 0;   ///< of the CUDA backend
   /// A checkpoint to continue from; the run ends with the same bytes as one that was never interrupted. Empty: start
   /// anew. A file that does not exist yet also starts anew, so that one command line serves both.
   std::string resume{};
 };
+
+namespace detail {
+/// What a backend's context is made from.
+template <class B>
+int backend_argument(const FitOptions& options) {
+  return B::host_accessible ? options.threads : options.device;
+}
+/// A visitor of state that lets `f` see views of host memory: on a device backend, copies that go back after a change.
+template <class B, class F>
+auto on_host(F&& f) {
+  return [&f](const std::string& name, auto&& target) {
+    if constexpr (!B::host_accessible && requires { target.data; target.shape; }) {
+      using T = std::remove_cvref_t<decltype(*target.data)>;
+      std::vector<T> values(static_cast<std::size_t>(target.size()));
+      B::copy(values.data(), target.data, values.size() * sizeof(T));
+      f(name, View<T, 1>{values.data(), {target.size()}});
+      B::copy(target.data, values.data(), values.size() * sizeof(T));
+    } else {
+      f(name, target);
+    }
+  };
+}
+}  // namespace detail
 
 /// A training run as callbacks see it. A callback is any object with some of
 /// `on_train_begin(session)`, `on_step(session)`, `on_epoch_end(session)`, `on_train_end(session)` (each may return bool:
@@ -30,7 +54,7 @@ class Session {
   using source_state = typename Method::source::template State<scalar, context, Data>;
 
   Session(Method& method, const Data& data, const Optimizer& optimizer, const FitOptions& options, Callbacks&... callbacks)
-      : method_(method), data_(data), options_(options), callbacks_(callbacks...), backend_(options.threads), tape_(backend_),
+      : method_(method), data_(data), options_(options), callbacks_(callbacks...), backend_(detail::backend_argument<context>(options)), tape_(backend_),
         setup_(describe_task(backend_, data, options)),
         source_(method.source_policy(), setup_, data), learner_(optimizer, prepare()) {
     learner_.zero_grad();
@@ -69,8 +93,9 @@ class Session {
 
   Report run() {
     if (!options_.resume.empty() && std::ifstream(options_.resume).good()) load(options_.resume);
+    Session& self = *this;  // named, since nvcc cannot see `this` in a lambda within a generic one
     bool stop = notify([&](auto& c) -> bool {
-      if constexpr (requires { c.on_train_begin(*this); }) return tell([&] { return c.on_train_begin(*this); });
+      if constexpr (requires { c.on_train_begin(self); }) return tell([&] { return c.on_train_begin(self); });
       return false;
     });
     progress_.epochs = options_.epochs;
@@ -78,13 +103,13 @@ class Session {
       run_epoch(static_cast<int>(epoch), stop);
       ++epoch;
       stop |= notify([&](auto& c) -> bool {
-        if constexpr (requires { c.on_epoch_end(*this); }) return tell([&] { return c.on_epoch_end(*this); });
+        if constexpr (requires { c.on_epoch_end(self); }) return tell([&] { return c.on_epoch_end(self); });
         return false;
       });
     }
     report_.stopped_early = next_epoch_ < static_cast<std::uint64_t>(options_.epochs);
     notify([&](auto& c) -> bool {
-      if constexpr (requires { c.on_train_end(*this); }) return tell([&] { return c.on_train_end(*this); });
+      if constexpr (requires { c.on_train_end(self); }) return tell([&] { return c.on_train_end(self); });
       return false;
     });
     return report_;
@@ -120,6 +145,7 @@ class Session {
       throw error("fit: the plan gives a turn to the source, but this source does not learn");
   }
   void run_epoch(int epoch, bool& stop) {
+    Session& self = *this;
     const auto start = std::chrono::steady_clock::now();
     progress_.epoch = epoch;
     report_.epochs.push_back({epoch, 0, 0, 0, {}});
@@ -151,7 +177,7 @@ class Session {
           ++step_;
           ++steps_done_;
           stop |= notify([&](auto& c) -> bool {
-            if constexpr (requires { c.on_step(*this); }) return tell([&] { return c.on_step(*this); });
+            if constexpr (requires { c.on_step(self); }) return tell([&] { return c.on_step(self); });
             return false;
           });
         }
@@ -186,7 +212,8 @@ class Session {
     return out.str();
   }
   template <class F>
-  void visit_state(F&& f) {
+  void visit_state(F&& visitor) {
+    auto f = detail::on_host<context>(visitor);
     auto under = [&](const std::string& prefix) {
       return [&f, prefix](const std::string& name, auto&& target) { f(prefix + name, target); };
     };
@@ -264,15 +291,18 @@ class Session {
 
 namespace detail {
 /// Puts tensors back as they were unless told that all went well.
-template <class T>
+template <class B, class T>
 class Rollback {
  public:
   explicit Rollback(std::vector<std::pair<std::string, View<T, 1>>> tensors) : tensors_(std::move(tensors)) {
-    for (const auto& [name, view] : tensors_) saved_.emplace_back(view.begin(), view.end());
+    for (const auto& [name, view] : tensors_) {
+      saved_.emplace_back(static_cast<std::size_t>(view.size()));
+      B::copy(saved_.back().data(), view.data, saved_.back().size() * sizeof(T));
+    }
   }
   ~Rollback() {
     if (armed_)
-      for (std::size_t i = 0; i < tensors_.size(); ++i) std::copy(saved_[i].begin(), saved_[i].end(), tensors_[i].second.begin());
+      for (std::size_t i = 0; i < tensors_.size(); ++i) B::copy(tensors_[i].second.data, saved_[i].data(), saved_[i].size() * sizeof(T));
   }
   void dismiss() { armed_ = false; }
 
@@ -309,7 +339,7 @@ Report fit(Method& method, const Data& data, const Optimizer& optimizer, const F
   require<value_error>(options.epochs >= 0 && options.batch_size >= 1, "fit: expected epochs >= 0 and a batch size of at least 1, got ",
                        options.epochs, " and ", options.batch_size);
   if constexpr (!std::is_same_v<Data, data::None>) data::base(data).validate();
-  detail::Rollback<typename Method::scalar> rollback(method.student_policy().network().tensors());
+  detail::Rollback<typename Method::context, typename Method::scalar> rollback(method.student_policy().network().tensors());
   detail::Restore loss_state(method.loss_state());
   Session<Method, Data, Optimizer, std::remove_reference_t<Callbacks>...> session(method, data, optimizer, options, callbacks...);
   Report report = session.run();

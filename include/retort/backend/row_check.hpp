@@ -2,23 +2,11 @@
 // The checks of a row loss's arguments, compiled once for all losses.
 
 #include <algorithm>
-#include <bit>
-#include <cstdint>
-#include <retort/backend/cpu_common.hpp>
 #include <retort/backend/row_batch.hpp>
-#include <retort/functor/row_loss.hpp>
+#include <retort/backend/row_terms.hpp>
+#include <retort/core/finite.hpp>
 
-namespace retort {
-namespace detail {
-
-/// Unlike std::isfinite this survives -ffast-math.
-inline bool is_finite(double x) { return (std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ff) != 0x7ff; }
-
-}  // namespace detail
-
-namespace cpu {
-inline namespace RETORT_ISA {
-namespace rows {
+namespace retort::detail::rows {
 
 /// What the checks have to know of a loss, without its type: they are compiled once for all losses.
 struct TermInfo {
@@ -30,14 +18,31 @@ struct TermInfo {
   index_t least_classes = 1;
 };
 
+template <class Term>
+TermInfo term_info(const Term& term, bool teacher_grad) {
+  using Loss = typename Term::loss_type;
+  TermInfo out{.name = detail::name_of<Loss>(),
+               .needs = Term::needs,
+               .masked = Term::masked,
+               .skips_ignored_rows = Term::reduction::skips_ignored_rows,
+               .softmax = (pass_bits<Term, 0>() | pass_bits<Term, 1>()) != 0,
+               .teacher_grad = teacher_grad};
+  if constexpr (detail::Tempered<Loss>) out.tempered = true, out.temperature = double(term.loss.temperature);
+  if constexpr (requires { Loss::least_classes; }) out.least_classes = Loss::least_classes;
+  if constexpr (detail::TeacherTempered<Loss>) out.teacher_tempered = true, out.teacher_temperature = double(term.loss.teacher_temperature);
+  return out;
+}
+
 inline void check_temperature(double t, const char* whose, index_t at) {
-  require<value_error>(t > 0 && detail::is_finite(t), "row loss: ", whose, at, " has temperature ", t,
+  require<value_error>(t > 0 && is_finite(t), "row loss: ", whose, at, " has temperature ", t,
                        "; expected a finite number above 0");
 }
 
-/// All checks that can be made before anything is written. Cold: compiled for size, which is most of its cost.
+/// All checks that can be made before anything is written; those of labels and temperatures only where the host can read
+/// them. Cold: compiled for size, which is most of its cost.
 template <class T>
-[[gnu::cold]] void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count) {
+[[gnu::cold]] void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count,
+                               bool readable = true) {
   const Shape<2> shape = in.student.shape;
   const index_t rows = shape[0], classes = shape[1];
   require<shape_error>(!in.student.empty(), "row loss: expected student logits of at least one row and one class, got shape ", shape);
@@ -80,11 +85,13 @@ template <class T>
   require<shape_error>(needs.extras == 0 || (in.extras.shape[0] == rows && in.extras.shape[1] >= needs.extras),
                        "row loss: this loss needs extras of ", rows, " rows and ", needs.extras, " columns, got shape ", in.extras.shape);
   const auto check_like = [](const char* what, const View<T, 2>& view, Shape<2> expected) {
-    if (view.data != nullptr) check_shape(what, view.shape, expected);
+    if (view.data != nullptr)
+      require<shape_error>(view.shape == expected, what, ": expected shape ", expected, ", got ", view.shape);
   };
   check_like("row loss: student gradient", out.student, shape);
   check_like("row loss: teacher gradient", out.teacher, shape);
   check_like("row loss: extras gradient", out.extras, in.extras.shape);
+  if (!readable) return;
   if (needs.labels)
     for (index_t r = 0; r < rows; ++r) {
       const std::int32_t y = in.labels.data[r];
@@ -96,7 +103,4 @@ template <class T>
     for (index_t r = 0; r < rows; ++r) check_temperature(double(in.temperature.data[r]), "row ", r);
 }
 
-}  // namespace rows
-}  // namespace RETORT_ISA
-}  // namespace cpu
-}  // namespace retort
+}  // namespace retort::detail::rows

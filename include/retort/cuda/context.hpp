@@ -1,0 +1,97 @@
+#pragma once
+// The CUDA backend's context and memory policy. Host code: needs the toolkit's headers and libraries, not nvcc.
+
+#include <retort/core/arena.hpp>
+#include <retort/core/tensor.hpp>
+#include <retort/cuda/error.hpp>
+
+namespace retort {
+
+/// The CUDA backend: one device, one stream, one cuBLAS handle, and scratch memory that is kept between steps. Serves one
+/// training thread; its device must be the current one wherever it is used.
+///
+/// Memory comes in large blocks that arenas and tensors keep, so that a training step asks the driver for none. The
+/// stream synchronises with the legacy default stream: copies by `copy` come after the kernels that were launched before.
+class Cuda {
+ public:
+  static constexpr bool host_accessible = false;
+
+  /// Throws cuda_error when there is no such device.
+  explicit Cuda(int device = 0) : device_(device) {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+    require<cuda_error>(device >= 0 && device < count, "Cuda: device ", device, " asked for, ", count, " present");
+    cuda::check(cudaSetDevice(device), "cudaSetDevice");
+    cuda::check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+    cuda::check(cudaStreamCreate(&stream_), "cudaStreamCreate");
+  }
+  ~Cuda() {
+    if (blas_) cublasDestroy(blas_);
+    cudaStreamDestroy(stream_);
+  }
+  Cuda(const Cuda&) = delete;
+  Cuda& operator=(const Cuda&) = delete;
+
+  int device() const { return device_; }
+  int multiprocessors() const { return multiprocessors_; }
+  cudaStream_t stream() const { return stream_; }
+  /// Matrix products in TF32: inputs rounded to 10 bits of mantissa, sums in float. Off by default.
+  void allow_tf32(bool on) {
+    tf32_ = on;
+    if (blas_) set_math();
+  }
+  bool tf32() const { return tf32_; }
+  /// Made with the first product, since that is slow.
+  cublasHandle_t blas() {
+    if (!blas_) {
+      cuda::check(cublasCreate(&blas_), "cublasCreate");
+      cuda::check(cublasSetStream(blas_, stream_), "cublasSetStream");
+      set_math();
+    }
+    return blas_;
+  }
+  /// Scratch memory for one kernel or one composite operation; use with ArenaScope. Reuse is safe: the stream is in order.
+  Arena<Cuda>& scratch() { return scratch_; }
+
+  /// Waits for everything launched so far; throws the error of whatever failed meanwhile.
+  void synchronize() const { cuda::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
+
+  /// Throws cuda_error when another device is the thread's current one.
+  void require_current() const {
+    int current = -1;
+    cuda::check(cudaGetDevice(&current), "cudaGetDevice");
+    require<cuda_error>(current == device_, "Cuda: this context belongs to device ", device_, ", but device ", current, " is current");
+  }
+
+  // Memory policy of Tensor and Arena, on the current device. `copy` goes between host and device either way, and waits.
+  /// Throws device_memory_error; the context stays usable.
+  static void* allocate(std::size_t bytes) {
+    void* p = nullptr;
+    const cudaError_t status = cudaMalloc(&p, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      std::size_t free = 0, total = 0;
+      cudaGetLastError();  // this error does not stick, but it would be reported again
+      cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+      throw device_memory_error(bytes, free);
+    }
+    cuda::check(status, "cudaMalloc");
+    return p;
+  }
+  static void deallocate(void* p) { cudaFree(p); }  // may come when the context is gone: nothing to report then
+  static void fill_zero(void* p, std::size_t bytes) { cuda::check(cudaMemset(p, 0, bytes), "cudaMemset"); }
+  static void copy(void* to, const void* from, std::size_t bytes) {
+    if (bytes > 0) cuda::check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "cudaMemcpy");
+  }
+
+ private:
+  void set_math() {
+    cuda::check(cublasSetMathMode(blas_, tf32_ ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
+  }
+  int device_ = 0, multiprocessors_ = 1;
+  cudaStream_t stream_{};
+  cublasHandle_t blas_{};
+  bool tf32_ = false;
+  Arena<Cuda> scratch_;
+};
+
+}  // namespace retort

@@ -1,0 +1,59 @@
+#pragma once
+// Matrix products by cuBLAS. It is column-major: a row-major C = A B is its C^T = B^T A^T, so operands change places and
+// keep their transposition flags. This is the only place that knows.
+//
+// Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
+
+#include <retort/backend/ops.hpp>
+#include <retort/cuda/columns.cuh>
+
+namespace retort::cuda {
+inline namespace RETORT_CUDA_ABI {
+
+namespace products {
+/// y = f(y + bias of the column).
+template <class T>
+struct BiasAct {
+  const T* bias;
+  T* y;
+  index_t width;
+  bool relu;
+  __device__ void operator()(index_t i) const {
+    const T v = bias ? y[i] + bias[i % width] : y[i];
+    y[i] = relu && !(v > T(0)) ? T(0) : v;
+  }
+};
+}  // namespace products
+
+struct Gemm {
+  /// c = (c +) op(a) op(b), then bias and ReLU. Throws shape_error when the shapes do not fit, cuda_error when an extent
+  /// passes 2^31.
+  template <class T>
+  static void gemm(Cuda& cuda, Transpose ta, Transpose tb, std::type_identity_t<View<const T, 2>> a, std::type_identity_t<View<const T, 2>> b,
+                   View<T, 2> c, Write write = Write::replace, std::type_identity_t<const T*> bias = nullptr,
+                   Epilogue epilogue = Epilogue::none) {
+    const bool at = ta == Transpose::yes, bt = tb == Transpose::yes;
+    const index_t m = c.shape[0], n = c.shape[1], k = a.shape[at ? 0 : 1];
+    require<shape_error>(a.shape[at ? 1 : 0] == m && b.shape[bt ? 1 : 0] == k && b.shape[bt ? 0 : 1] == n, "gemm: a ", a.shape,
+                         at ? " transposed" : "", " times b ", b.shape, bt ? " transposed" : "", " does not give c ", c.shape);
+    if (m == 0 || n == 0) return;
+    constexpr index_t most = (index_t{1} << 31) - 1;
+    require<cuda_error>(m <= most && n <= most && k <= most, "gemm: cuBLAS takes extents below 2^31, got ", m, " x ", n, " x ", k);
+    const T alpha(1), beta = write == Write::add ? T(1) : T(0);
+    const auto op = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
+    const auto call = [&](auto f) {
+      check(f(cuda.blas(), op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), &alpha, b.data,
+              static_cast<int>(b.shape[1]), a.data, static_cast<int>(a.shape[1]), &beta, c.data, static_cast<int>(n)),
+            "gemm");
+    };
+    if constexpr (sizeof(T) == 4)
+      call(&cublasSgemm);
+    else
+      call(&cublasDgemm);
+    if (bias || epilogue == Epilogue::relu)
+      map(cuda, "gemm epilogue", c.size(), products::BiasAct<T>{bias, c.data, n, epilogue == Epilogue::relu});
+  }
+};
+
+}  // namespace RETORT_CUDA_ABI
+}  // namespace retort::cuda

@@ -1,0 +1,556 @@
+#pragma once
+// The row-loss engine of the GPU: any sum of row losses as one kernel. The threads of a group share a row: a warp where
+// there are few classes, a block where there are many. The phases are those of functor/row_loss.hpp, with one sweep for
+// maxima and sums together; a row that fits the caches comes from memory once.
+//
+// Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
+
+#include <retort/backend/row_check.hpp>
+#include <retort/cuda/launch.cuh>
+#include <retort/loss/combine.hpp>
+
+namespace retort {
+namespace cuda {
+inline namespace RETORT_CUDA_ABI {
+namespace rows {
+
+using namespace retort::detail::rows;
+
+/// Exponents are to base two and relative to the row's first logit, so that large logits cancel before they are rounded:
+/// u = (z - z_0) * scale. Sums are of 2^(u - greatest u). One side: [0] the student's, [1] the teacher's.
+template <class T>
+struct Sums {
+  T total[2];       ///< sum of e
+  T gap_f, gap_r;   ///< sum of e_t (u_t - u_s), of e_s (u_s - u_t)
+};
+
+/// What one sweep over a row finds, or a part of it: the greatest logits (relative) and the sums at this round's
+/// temperature and at one. Parts in any split merge to the same up to rounding.
+template <class T>
+struct RowStatistics {
+  T greatest[2];
+  Sums<T> own, one;
+  T sum_z;  ///< of the student's relative logits
+};
+
+template <class T>
+struct Scales {
+  T own[2], one[2];
+};
+
+template <unsigned OwnBits, unsigned OneBits>
+struct Online {
+  template <class T>
+  static RETORT_HD RowStatistics<T> nothing() {
+    constexpr T lowest = sizeof(T) == 4 ? T(-3.402823466e38) : T(-1.7976931348623157e308);
+    return {{lowest, lowest}, {{T(0), T(0)}, T(0), T(0)}, {{T(0), T(0)}, T(0), T(0)}, T(0)};
+  }
+  /// Takes one class in, given its logits relative to the row's first.
+  template <class T>
+  static RETORT_HD void push(RowStatistics<T>& s, const Scales<T>& k, T z, T t) {
+    raise(s, k, z, t);
+    add<OwnBits>(s.own, k.own, s.greatest, z, t);
+    add<OneBits>(s.one, k.one, s.greatest, z, t);
+    if constexpr ((OwnBits | OneBits) & with_mean) s.sum_z += z;
+  }
+  template <class T>
+  static RETORT_HD RowStatistics<T> merge(RowStatistics<T> a, RowStatistics<T> b, const Scales<T>& k) {
+    raise(a, k, b.greatest[0], b.greatest[1]);
+    raise(b, k, a.greatest[0], a.greatest[1]);
+    join(a.own, b.own);
+    join(a.one, b.one);
+    a.sum_z += b.sum_z;
+    return a;
+  }
+
+ private:
+  static constexpr bool has_student = (OwnBits | OneBits) & of_student, has_teacher = (OwnBits | OneBits) & of_teacher;
+
+  /// Lets the reference grow to at least z and t; the sums shrink accordingly.
+  template <class T>
+  static RETORT_HD void raise(RowStatistics<T>& s, const Scales<T>& k, T z, T t) {
+    using namespace math;
+    if (has_student && z > s.greatest[0]) {
+      if constexpr (OwnBits & of_student) shrink(s.own, 0, exp2((s.greatest[0] - z) * k.own[0]));
+      if constexpr (OneBits & of_student) shrink(s.one, 0, exp2((s.greatest[0] - z) * k.one[0]));
+      s.greatest[0] = z;
+    }
+    if (has_teacher && t > s.greatest[1]) {
+      if constexpr (OwnBits & of_teacher) shrink(s.own, 1, exp2((s.greatest[1] - t) * k.own[1]));
+      if constexpr (OneBits & of_teacher) shrink(s.one, 1, exp2((s.greatest[1] - t) * k.one[1]));
+      s.greatest[1] = t;
+    }
+  }
+  template <class T>
+  static RETORT_HD void shrink(Sums<T>& s, int side, T by) {
+    s.total[side] *= by;
+    (side == 0 ? s.gap_r : s.gap_f) *= by;
+  }
+  template <unsigned Bits, class T>
+  static RETORT_HD void add(Sums<T>& s, const T (&scale)[2], const T (&greatest)[2], T z, T t) {
+    using namespace math;
+    [[maybe_unused]] const T us = z * scale[0], ut = t * scale[1];
+    if constexpr (Bits & of_student) {
+      const T e = exp2((z - greatest[0]) * scale[0]);
+      s.total[0] += e;
+      if constexpr (Bits & with_reverse) s.gap_r += e * (us - ut);
+    }
+    if constexpr (Bits & of_teacher) {
+      const T e = exp2((t - greatest[1]) * scale[1]);
+      s.total[1] += e;
+      if constexpr (Bits & with_forward) s.gap_f += e * (ut - us);
+    }
+  }
+  template <class T>
+  static RETORT_HD void join(Sums<T>& a, const Sums<T>& b) {
+    a.total[0] += b.total[0];
+    a.total[1] += b.total[1];
+    a.gap_f += b.gap_f;
+    a.gap_r += b.gap_r;
+  }
+};
+
+/// The softmaxes of a row at one temperature, from the row's statistics.
+template <class T>
+struct Softmaxes {
+  T scale[2], greatest[2], inverse[2], log_sum[2], forward_kl, reverse_kl, mean_log_p;
+
+  template <unsigned Bits>
+  static RETORT_HD Softmaxes of(const RowStatistics<T>& s, const Sums<T>& sums, const T (&scale)[2], std::int64_t classes) {
+    using namespace math;
+    Softmaxes out{};
+    for (int k = 0; k < 2; ++k) {
+      if (!(Bits & (k == 0 ? of_student : of_teacher))) continue;
+      out.scale[k] = scale[k];
+      out.greatest[k] = s.greatest[k];
+      out.inverse[k] = T(1) / sums.total[k];
+      out.log_sum[k] = log(sums.total[k]);
+    }
+    const T ms = s.greatest[0] * scale[0], mt = s.greatest[1] * scale[1];
+    if constexpr (Bits & with_forward) out.forward_kl = T(ln2) * (sums.gap_f * out.inverse[1] - mt + ms) + (out.log_sum[0] - out.log_sum[1]);
+    if constexpr (Bits & with_reverse) out.reverse_kl = T(ln2) * (sums.gap_r * out.inverse[0] - ms + mt) - (out.log_sum[0] - out.log_sum[1]);
+    if constexpr (Bits & with_mean) out.mean_log_p = T(ln2) * (s.sum_z / T(classes) - s.greatest[0]) * scale[0] - out.log_sum[0];
+    return out;
+  }
+  /// Of a relative logit.
+  RETORT_HD SoftmaxCell<T> cell(int side, T z) const {
+    using namespace math;
+    const T y = (z - greatest[side]) * scale[side];
+    return {exp2(y) * inverse[side], y * T(ln2) - log_sum[side]};
+  }
+};
+
+/// The arguments of a launch: pointers and numbers only.
+template <class T, class... Terms>
+struct Arguments {
+  loss::Sum<Terms...> losses;
+  const T *student, *teacher;
+  const std::int32_t* labels;
+  const std::uint8_t* mask;
+  const T *weight, *temperature, *extras;
+  T *d_student, *d_teacher, *d_temperature, *d_extras, *per_row;
+  double* row_loss;
+  const double* counted;  ///< rows that TokenMean counts
+  index_t rows, of_rows;
+  int classes, extra_columns;
+};
+
+/// A number of a term: std::integral_constant converts on the host only.
+template <int I>
+struct Index {
+  RETORT_HD constexpr operator int() const { return I; }
+};
+
+template <int I, class Term, class T>
+struct Slot {
+  TermState<Term, T> state;
+};
+template <class Indices, class T, class... Terms>
+struct Slots;
+template <int... I, class T, class... Terms>
+struct Slots<std::integer_sequence<int, I...>, T, Terms...> : Slot<I, Terms, T>... {};
+template <int I, class Term, class T>
+__device__ inline TermState<Term, T>& state_at(Slot<I, Term, T>& s) {
+  return s.state;
+}
+
+/// One row in the hands of one group.
+template <class G, class T, class... Terms>
+class Evaluation {
+ public:
+  using Args = Arguments<T, Terms...>;
+
+  static __device__ void row(const Args& a, index_t r) {
+    const T weight = a.weight ? a.weight[r] : T(1);
+    const std::int32_t label = a.labels ? a.labels[r] : -1;
+    const bool masked = a.mask ? a.mask[r] == 0 : label == ignored_label;
+    const bool labelled = label >= 0 && label < a.classes;
+    States states;
+    bool any = false, bad_label = false;
+    each([&](auto i) {
+      auto& s = state_at<i>(states);
+      using Term = TermAt<i>;
+      s.wanted = !(Term::masked && masked) && !(Term::reduction::skips_ignored_rows && label == ignored_label);
+      s.done = false;
+      const double divisor = Term::reduction::divisor(double(a.of_rows), a.counted ? *a.counted : double(a.of_rows), double(a.classes));
+      s.coefficient = divisor > 0 ? T(detail::get<i>(a.losses).factor / divisor) * weight : T(0);
+      s.value = T(0);
+      any |= s.wanted;
+      bad_label |= s.wanted && Term::needs.labels && !labelled;
+    });
+    const T* z = a.student + r * a.classes;
+    const T* t = needs_teacher ? a.teacher + r * a.classes : z;
+    T* gs = a.d_student ? a.d_student + r * a.classes : nullptr;
+    T* gt = a.d_teacher ? a.d_teacher + r * a.classes : nullptr;
+    T* ge = a.d_extras ? a.d_extras + r * a.extra_columns : nullptr;
+    if (G::rank() == 0) {
+      for (int k = 0; ge && k < a.extra_columns; ++k) ge[k] = T(0);
+      if (a.d_temperature) a.d_temperature[r] = T(0);
+    }
+    if (!any) {
+      for (int c = G::rank(); c < a.classes; c += G::threads) {
+        if (gs) gs[c] = T(0);
+        if (gt) gt[c] = T(0);
+      }
+      if (G::rank() == 0) finish_row(a, r, 0, 0);
+      return;
+    }
+
+    const T z0 = z[0], t0 = t[0];
+    for (bool first = true; first || unfinished(states); first = false) {
+      const Temperatures round = choose_round(a, r, states, first);
+      const Scales<T> scales{{T(log2_e) / round.student, T(log2_e) / round.teacher}, {T(log2_e), T(log2_e)}};
+      RowStatistics<T> statistics = Once::template nothing<T>();
+      if constexpr ((own_bits | one_bits) != 0) {
+        for (int c = G::rank(); c < a.classes; c += G::threads) Once::push(statistics, scales, z[c] - z0, t[c] - t0);
+        statistics = G::reduce(statistics, [&](const RowStatistics<T>& p, const RowStatistics<T>& q) { return Once::merge(p, q, scales); });
+      }
+      const auto own = Softmaxes<T>::template of<own_bits>(statistics, statistics.own, scales.own, a.classes);
+      const auto one = Softmaxes<T>::template of<one_bits>(statistics, statistics.one, scales.one, a.classes);
+      each([&](auto i) {
+        auto& s = state_at<i>(states);
+        if (s.active) describe<i>(a, r, s, own, one, round.student, labelled ? label : -1, z, t, z0, t0);
+      });
+      if constexpr (has_acc) accumulate(a, states, own, one, z, t, z0, t0);
+      each([&](auto i) {
+        auto& s = state_at<i>(states);
+        if (s.active) s.value = T(value(loss<i>(a), s));
+      });
+      if (gs || gt || a.d_temperature) gradients(a, r, states, own, one, z, t, z0, t0, gs, gt, round.student, !first);
+      if (ge && G::rank() == 0) extra_gradients(a, states, ge);
+    }
+    if (G::rank() == 0) {
+      double weighted = bad_label ? not_a_number() : 0., plain = weighted;
+      each([&](auto i) {
+        const auto& s = state_at<i>(states);
+        if (!s.wanted) return;
+        weighted += double(s.coefficient) * double(s.value);
+        plain += detail::get<i>(a.losses).factor * double(s.value);
+      });
+      finish_row(a, r, weighted, plain);
+    }
+  }
+
+ private:
+  static constexpr int term_count = sizeof...(Terms);
+  using States = Slots<std::make_integer_sequence<int, term_count>, T, Terms...>;
+  // Through a function, not through the pack: nvcc 13 loses the pack of an alias template that a generic lambda uses.
+  template <int I>
+  using StateAt = std::remove_reference_t<decltype(state_at<I>(std::declval<States&>()))>;
+  template <int I>
+  using TermAt = typename StateAt<I>::term;
+
+ public:
+  template <int I>
+  static constexpr bool has_teacher_grad = [] {
+    using State = StateAt<I>;
+    using V = typename State::Scalar;
+    if constexpr (State::closed)
+      return requires(const typename State::Loss& f, const BasicCell<V>& c) { f.teacher_grad(c); };
+    else
+      return requires(const typename State::Loss& f, const typename State::Acc& acc, const BasicCell<V>& c) { f.teacher_grad(acc, c); };
+  }();
+
+ private:
+  static constexpr unsigned own_bits = (pass_bits<Terms, 0>() | ...), one_bits = (pass_bits<Terms, 1>() | ...);
+  using Once = Online<own_bits, one_bits>;
+  static constexpr bool needs_teacher = (Terms::needs.teacher || ...);
+  static constexpr bool has_acc = (!TermState<Terms, T>::closed || ...);
+
+  struct Temperatures {
+    T student{1}, teacher{1};
+    RETORT_HD bool operator==(const Temperatures& o) const { return student == o.student && teacher == o.teacher; }
+  };
+
+  template <class F, int... I>
+  static __device__ void each_of(F& f, std::integer_sequence<int, I...>) {
+    (f(Index<I>{}), ...);
+  }
+  template <class F>
+  static __device__ void each(F&& f) {
+    each_of(f, std::make_integer_sequence<int, term_count>{});
+  }
+  template <int I>
+  static __device__ const auto& loss(const Args& a) {
+    return detail::get<I>(a.losses).loss;
+  }
+  static __device__ double not_a_number() { return std::exp2(2000.) - std::exp2(2000.); }
+  static __device__ void finish_row(const Args& a, index_t r, double weighted, double plain) {
+    a.row_loss[r] = weighted;
+    if (a.per_row) a.per_row[r] = T(plain);
+  }
+
+  template <int I>
+  static __device__ Temperatures temperatures(const Args& a, index_t r) {
+    Temperatures out;
+    if constexpr (StateAt<I>::tempered) {
+      out.student = a.temperature ? a.temperature[r] : T(loss<I>(a).temperature);
+      out.teacher = out.student;
+      if constexpr (detail::TeacherTempered<typename TermAt<I>::loss_type>) out.teacher = T(loss<I>(a).teacher_temperature);
+    }
+    return out;
+  }
+  static __device__ bool unfinished(States& states) {
+    bool any = false;
+    each([&](auto i) { any |= StateAt<i>::tempered && state_at<i>(states).wanted && !state_at<i>(states).done; });
+    return any;
+  }
+  /// The temperatures of the next round, and who takes part.
+  static __device__ Temperatures choose_round(const Args& a, index_t r, States& states, bool first) {
+    Temperatures round;
+    bool found = false;
+    each([&](auto i) {
+      const auto& s = state_at<i>(states);
+      if (found || !StateAt<i>::tempered || !s.wanted || s.done) return;
+      round = temperatures<i>(a, r);
+      found = true;
+    });
+    each([&](auto i) {
+      auto& s = state_at<i>(states);
+      s.active = s.wanted && !s.done && (StateAt<i>::tempered ? temperatures<i>(a, r) == round : first);
+      s.done |= s.active;
+    });
+    return round;
+  }
+
+  /// Fills the row's statistics as loss I sees them.
+  template <int I>
+  static __device__ void describe(const Args& a, index_t r, StateAt<I>& s, const Softmaxes<T>& own, const Softmaxes<T>& one,
+                                  T temperature, std::int32_t label, const T* z, const T* t, T z0, T t0) {
+    using S = typename StateAt<I>::Scalar;
+    constexpr RowNeeds needs = TermAt<I>::needs;
+    const auto side = [&](const Softmaxes<T>& from, int k, const T* logits, T origin) {
+      SoftmaxRow<S> out;
+      out.log_sum = S(T(ln2) * (from.greatest[k] * from.scale[k]) + origin * (from.scale[k] * T(ln2)) + from.log_sum[k]);
+      if (needs.labels && label >= 0) out.log_p_label = S(from.cell(k, logits[label] - origin).log_p);
+      if (k == 0) out.mean_log_p = S(from.mean_log_p);
+      return out;
+    };
+    const Softmaxes<T>& mine = StateAt<I>::tempered ? own : one;
+    Row<S>& row = s.row;
+    row.classes = a.classes;
+    row.label = label;
+    row.temperature = StateAt<I>::tempered ? S(temperature) : S(1);
+    if constexpr (needs.student_softmax) row.student = side(mine, 0, z, z0);
+    if constexpr (needs.teacher_softmax) row.teacher = side(mine, 1, t, t0);
+    if constexpr (needs.student_softmax_at_one) row.student_at_one = side(one, 0, z, z0);
+    if constexpr (needs.teacher_softmax_at_one) row.teacher_at_one = side(one, 1, t, t0);
+    row.forward_kl = S(mine.forward_kl);
+    row.reverse_kl = S(mine.reverse_kl);
+    if constexpr (needs.extras > 0) {
+      for (int k = 0; k < needs.extras; ++k) s.extra[k] = S(a.extras[r * a.extra_columns + k]);
+      row.extra = s.extra;
+    }
+  }
+
+  template <int I, class S>
+  static __device__ BasicCell<S> cell(const Row<S>& row, const Softmaxes<T>& own, const Softmaxes<T>& one, T z, T t, T z0, T t0, int c) {
+    constexpr RowNeeds needs = TermAt<I>::needs;
+    const Softmaxes<T>& mine = StateAt<I>::tempered ? own : one;
+    SoftmaxCell<S> at[4] = {};
+    const auto fill = [](SoftmaxCell<S>& to, const SoftmaxCell<T>& from) { to = {S(from.p), S(from.log_p)}; };
+    if constexpr (needs.student_softmax) fill(at[0], mine.cell(0, z - z0));
+    if constexpr (needs.teacher_softmax) fill(at[1], mine.cell(1, t - t0));
+    if constexpr (needs.student_softmax_at_one) fill(at[2], one.cell(0, z - z0));
+    if constexpr (needs.teacher_softmax_at_one) fill(at[3], one.cell(1, t - t0));
+    return {S(z), S(t), c, c == row.label, at[0], at[1], at[2], at[3], row.extra, row, S(0)};
+  }
+
+  static __device__ void accumulate(const Args& a, States& states, const Softmaxes<T>& own, const Softmaxes<T>& one, const T* z, const T* t,
+                                    T z0, T t0) {
+    each([&](auto i) {
+      auto& s = state_at<i>(states);
+      if constexpr (StateAt<i>::generic)
+        s.acc = loss<i>(a).template identity<T>();
+      else if constexpr (StateAt<i>::plain)
+        s.acc = loss<i>(a).identity();
+    });
+    for (int c = G::rank(); c < a.classes; c += G::threads) {
+      const T zc = z[c], tc = t[c];
+      each([&](auto i) {
+        auto& s = state_at<i>(states);
+        if constexpr (!StateAt<i>::closed) {
+          if (!s.active) return;
+          auto x = cell<i>(s.row, own, one, zc, tc, z0, t0, c);
+          if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = loss<i>(a).keep(x);
+          s.acc = loss<i>(a).add(s.acc, x);
+        }
+      });
+    }
+    each([&](auto i) {
+      auto& s = state_at<i>(states);
+      if constexpr (!StateAt<i>::closed) {  // all threads of the group agree on `active`
+        if (!s.active) return;
+        const auto& f = loss<i>(a);
+        using Acc = typename StateAt<i>::Acc;
+        s.acc = G::reduce(s.acc, [&f](const Acc& p, const Acc& q) { return f.merge(p, q); });
+        if constexpr (requires { f.finish(s.acc, s.row); }) s.acc = f.finish(s.acc, s.row);
+      }
+    });
+  }
+
+  template <class Loss, class State>
+  static __device__ auto value(const Loss& f, const State& s) {
+    if constexpr (State::closed)
+      return f.value(s.row);
+    else if constexpr (requires { f.value(s.acc, s.row); })
+      return f.value(s.acc, s.row);
+    else
+      return f.value(s.acc);
+  }
+
+  static __device__ void gradients(const Args& a, index_t r, States& states, const Softmaxes<T>& own, const Softmaxes<T>& one, const T* z,
+                                   const T* t, T z0, T t0, T* gs, T* gt, T temperature, bool add) {
+    T by_temperature(0);
+    const bool both = gt || a.d_temperature;
+    for (int c = G::rank(); c < a.classes; c += G::threads) {
+      const T zc = z[c], tc = t[c];
+      T sum_s(0), sum_t(0);
+      each([&](auto i) {
+        auto& s = state_at<i>(states);
+        if (!s.active) return;
+        const auto& f = loss<i>(a);
+        auto x = cell<i>(s.row, own, one, zc, tc, z0, t0, c);
+        if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = f.keep(x);
+        T ds, dt(0);
+        if constexpr (StateAt<i>::closed)
+          ds = T(f.grad(x));
+        else
+          ds = T(f.grad(s.acc, x));
+        if constexpr (has_teacher_grad<i>)
+          if (both) {
+            if constexpr (StateAt<i>::closed)
+              dt = T(f.teacher_grad(x));
+            else
+              dt = T(f.teacher_grad(s.acc, x));
+          }
+        sum_s += s.coefficient * ds;
+        sum_t += s.coefficient * dt;
+        if (StateAt<i>::tempered) by_temperature += s.coefficient * (ds * zc + dt * tc);
+      });
+      if (gs) gs[c] = add ? gs[c] + sum_s : sum_s;
+      if (gt) gt[c] = add ? gt[c] + sum_t : sum_t;
+    }
+    if (a.d_temperature) {
+      T g = -G::sum(by_temperature) / temperature;
+      each([&](auto i) {
+        const auto& s = state_at<i>(states);
+        constexpr int power = detail::temperature_power_of<typename TermAt<i>::loss_type>();
+        if (StateAt<i>::tempered && s.active) g += s.coefficient * s.value * (T(power) / temperature);
+      });
+      if (G::rank() == 0) a.d_temperature[r] += g;
+    }
+  }
+
+  static __device__ void extra_gradients(const Args& a, States& states, T* out) {
+    each([&](auto i) {
+      const auto& s = state_at<i>(states);
+      const auto& f = loss<i>(a);
+      if (!s.active) return;
+      for (int k = 0; k < TermAt<i>::needs.extras; ++k) {
+        if constexpr (requires { f.extra_grad(k, s.row); })
+          out[k] += s.coefficient * T(f.extra_grad(k, s.row));
+        else if constexpr (requires { f.extra_grad(k, s.acc, s.row); })
+          out[k] += s.coefficient * T(f.extra_grad(k, s.acc, s.row));
+      }
+    });
+  }
+};
+
+/// Threads that share a row, by the number of classes; rows of one block. To be measured on a device.
+struct Tuning {
+  int least_classes, threads, rows;
+};
+inline constexpr Tuning tuning[] = {{2048, 512, 1}, {257, 256, 1}, {0, 32, 4}};
+
+template <int Threads, class T, class... Terms>
+__global__ static void __launch_bounds__(Threads == 32 ? 128 : Threads) row_loss_kernel(Arguments<T, Terms...> a) {
+  const index_t step = index_t{gridDim.x} * blockDim.y;
+  for (index_t r = index_t{blockIdx.x} * blockDim.y + threadIdx.y; r < a.rows; r += step) Evaluation<Group<Threads>, T, Terms...>::row(a, r);
+}
+
+inline constexpr int total_threads = 256;
+
+/// out[0] = sum of x, or the number of labels that are not ignored: one block, a fixed order.
+template <class T>
+__global__ static void total_kernel(const double* x, const std::int32_t* labels, index_t n, T* out) {
+  double sum = 0;
+  for (index_t i = threadIdx.x; i < n; i += total_threads) sum += x ? x[i] : double(labels[i] != ignored_label);
+  sum = Group<total_threads>::sum(sum);
+  if (threadIdx.x == 0) out[0] = T(sum);
+}
+
+}  // namespace rows
+
+struct RowLossKernels {
+  /// As RowLossKernels of the CPU, into device memory: nothing waits. A row with a label outside the classes makes the
+  /// loss NaN.
+  template <class Loss, class T>
+  static void row_loss(Cuda& cuda, const Loss& loss, const RowBatch<T>& batch, const RowGradients<T>& out, View<T, 1> value) {
+    static_assert(RowLoss<Loss>,
+                  "retort: a row loss needs identity(), add(acc, cell), merge(acc, acc), value(acc), grad(acc, cell); see "
+                  "retort/functor/row_loss.hpp");
+    if constexpr (RowLoss<Loss>) evaluate(cuda, detail::leaves<false>(loss, 1.), batch, out, value);
+  }
+
+ private:
+  template <class T, class... Terms>
+  static void evaluate(Cuda& cuda, const loss::Sum<Terms...>& terms, const RowBatch<T>& in, const RowGradients<T>& out, View<T, 1> value) {
+    using Probe = rows::Evaluation<Group<32>, T, Terms...>;
+    rows::TermInfo info[sizeof...(Terms)];
+    [&]<int... I>(std::integer_sequence<int, I...>) {
+      ((info[I] = rows::term_info(detail::get<I>(terms), Probe::template has_teacher_grad<I>)), ...);
+    }(std::make_integer_sequence<int, static_cast<int>(sizeof...(Terms))>{});
+    rows::check_batch(in, out, info, static_cast<int>(sizeof...(Terms)), false);
+    const index_t count = in.student.shape[0], classes = in.student.shape[1];
+    require<shape_error>(classes < index_t{1} << 31, "row loss: at most 2^31 - 1 classes on a GPU, got ", classes);
+
+    const ArenaScope scope(cuda.scratch());
+    double* row_loss = cuda.scratch().template allocate<double>(count);
+    double* counted = nullptr;
+    if ((Terms::reduction::skips_ignored_rows || ...) && in.labels.data) {
+      counted = cuda.scratch().template allocate<double>(1);
+      const auto labels = in.all_labels.data ? in.all_labels : in.labels;
+      launch(cuda, "count of labelled rows", &rows::total_kernel<double>, 1, rows::total_threads, nullptr, labels.data, labels.size(), counted);
+    }
+    const rows::Arguments<T, Terms...> arguments{
+        terms, in.student.data, in.teacher.data, in.labels.data, in.mask.data, in.weight.data, in.temperature.data, in.extras.data,
+        out.student.data, out.teacher.data, out.temperature.data, out.extras.data, out.per_row.data, row_loss, counted, count,
+        in.of_rows > 0 ? in.of_rows : count, static_cast<int>(classes), static_cast<int>(in.extras.shape[1])};
+    const auto run = [&]<int Threads>(std::integral_constant<int, Threads>, int per_block) {
+      launch(cuda, "row loss", &rows::row_loss_kernel<Threads, T, Terms...>, blocks_for(cuda, count, per_block),
+             dim3(Threads, static_cast<unsigned>(per_block)), arguments);
+    };
+    if (classes >= rows::tuning[0].least_classes)
+      run(std::integral_constant<int, rows::tuning[0].threads>{}, rows::tuning[0].rows);
+    else if (classes >= rows::tuning[1].least_classes)
+      run(std::integral_constant<int, rows::tuning[1].threads>{}, rows::tuning[1].rows);
+    else
+      run(std::integral_constant<int, rows::tuning[2].threads>{}, rows::tuning[2].rows);
+    launch(cuda, "row loss", &rows::total_kernel<T>, 1, rows::total_threads, row_loss, nullptr, count, value.data);
+  }
+};
+
+}  // namespace RETORT_CUDA_ABI
+}  // namespace cuda
+}  // namespace retort

@@ -1,0 +1,161 @@
+// Whole methods on both backends: the same text, the same weights up to rounding.
+
+#include <retort/autograd/ops_linear_loss.hpp>
+#include <retort/censor/guide.hpp>
+#include <retort/censor/guide_networks.hpp>
+#include <retort/cuda/kernels.cuh>
+#include <retort/method/disk.hpp>
+#include <retort/method/hinton.hpp>
+#include <retort/train/callbacks.hpp>
+#include <retort/train/fit.hpp>
+#include <scratch_folder.hpp>
+
+#include "fixture.hpp"
+
+namespace {
+
+using namespace retort;
+using namespace test;
+
+Dataset<4> images() {
+  Dataset<4> out;
+  out.inputs = randn<float>(Shape{24, 6, 6, 2}, 1);
+  Rng rng(2);
+  for (int i = 0; i < 24; ++i) out.labels.push_back(static_cast<std::int32_t>(rng.below(3)));
+  out.classes = 3;
+  return out;
+}
+
+auto network(index_t width) {
+  return nn::sequential(nn::Conv2d{.in = 2, .out = width}, nn::BatchNorm{width}, nn::Relu{}, nn::MaxPool{}, nn::Dropout{0.25f}, nn::Flatten{},
+                        nn::Linear{9 * width, 3});
+}
+using Net = decltype(network(1));
+
+/// Stops after the first epoch.
+struct Stop {
+  template <class S>
+  bool on_epoch_end(S& session) {
+    return session.progress().epoch == 0;
+  }
+};
+
+/// Fails after the first epoch.
+struct Fail {
+  template <class S>
+  void on_epoch_end(S&) {
+    throw data_error("no more data");
+  }
+};
+
+/// The student's weights after a few epochs.
+template <class Method, class Backend, class... Rest>
+std::vector<double> train(const FitOptions& options, Rest&&... rest) {
+  Network<Net, Backend> teacher(network(6), 1), student(network(4), 2);
+  Method method{teacher, student, std::forward<Rest>(rest)...};
+  const auto data = images();
+  const Report report = fit(method, data, optim::Adam{.lr = 0.01f, .clip = {.norm = 1}}, options, callbacks::Accuracy{data});
+  std::vector<double> out{report.final_metric("accuracy"), report.epochs.back().loss};
+  for (auto& [name, view] : student.tensors()) {
+    std::vector<double> values(static_cast<std::size_t>(view.size()));
+    context_of<Backend>::copy(values.data(), view.data, values.size() * sizeof(double));
+    out.insert(out.end(), values.begin(), values.end());
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("soft targets: one method text on both backends") {
+  using Cpu64 = Double<Cpu>;
+  using Cuda64 = Double<Cuda>;
+  const FitOptions options{.epochs = 2, .batch_size = 8, .seed = 3};
+  using Soft = Hinton<Net, Net, Cpu64>;
+  const loss::HintonLoss loss{.soft = {.temperature = 4, .weight = 0.9}, .hard = {.weight = 0.1}};
+  const auto cpu = train<Soft, Cpu64>(options, loss);
+  const auto cuda = train<Soft::with_backend<Cuda64>, Cuda64>(options, loss);
+  CHECK(distance(cpu, cuda) < 1e-9);
+}
+
+TEST_CASE("DiSK with a learned guide: one method text on both backends") {
+  using Cpu64 = Double<Cpu>;
+  using Cuda64 = Double<Cuda>;
+  const FitOptions options{.epochs = 2, .batch_size = 8, .seed = 3};
+  const auto guide = censor::guide_b23(3, 4, 4);
+  using Scaffold = Disk<Net, Net, std::remove_cvref_t<decltype(guide)>, censor::TeacherLogits, Cpu64>;
+  const loss::ScaffoldedSoftTargets loss{.help = {2}};
+  const auto cpu = train<Scaffold, Cpu64>(options, loss, typename Scaffold::censor(guide));
+  using OnDevice = Scaffold::with_backend<Cuda64>;
+  const auto cuda = train<OnDevice, Cuda64>(options, loss, typename OnDevice::censor(guide));
+  CHECK(distance(cpu, cuda) < 1e-9);
+}
+
+namespace {
+/// Value and gradients of the chunked output layer with a sum of losses, TokenMean over all chunks.
+template <class B>
+std::vector<double> chunked(B& backend) {
+  const index_t n = 7, h = 5, c = 40;
+  const auto x = tensor_of<B>(Shape{n, h}, normals<double>(n * h, 1)), w = tensor_of<B>(Shape{h, c}, normals<double>(h * c, 2)),
+             t = tensor_of<B>(Shape{n, h}, normals<double>(n * h, 3));
+  const auto y = tensor_of<B>(Shape{n}, std::vector<std::int32_t>{1, ignored_label, 39, 0, ignored_label, 5, 6});
+  Tape<double, B> tape(backend);
+  const auto vx = tape.leaf(x.view()), vw = tape.leaf(w.view());
+  const loss::Sum tokens{loss::ForwardKl<TokenMean, loss::TSquared>{.temperature = 2}, loss::CrossEntropy<TokenMean>{}};
+  const auto value = linear_row_loss(tape, tokens, LinearLossInputs<double>{vx, vw, {}, {.hidden = t.view(), .weights = w.view()}, y.view()},
+                                     2 * 3 * c * index_t{sizeof(double)});
+  tape.backward(value);
+  std::vector<double> out{tape.item(value)};
+  for (auto g : {tape.gradient(vx).flat(), tape.gradient(vw).flat()}) {
+    std::vector<double> host(static_cast<std::size_t>(g.size()));
+    B::copy(host.data(), g.data, host.size() * sizeof(double));
+    out.insert(out.end(), host.begin(), host.end());
+  }
+  return out;
+}
+}  // namespace
+
+TEST_CASE("the output layer in chunks, fused with its loss: both backends") {
+  Cpu cpu;
+  Cuda cuda;
+  CHECK(distance(chunked(cpu), chunked(cuda)) < 1e-12);
+}
+
+TEST_CASE("a run on the CUDA backend resumes from a checkpoint with the same bytes, and a failed one leaves the student as it was") {
+  using B = Double<Cuda>;
+  using Soft = Hinton<Net, Net, B>;
+  const ScratchFolder folder;
+  const std::string path = folder.file("run.ck");
+  const auto data = images();
+  const optim::Sgd sgd{.lr = 0.05f, .momentum = 0.9f};
+  const auto weights = [](Network<Net, B>& net) {
+    std::vector<double> out;
+    for (auto& [name, view] : net.tensors()) {
+      const auto values = host(view);
+      out.insert(out.end(), values.begin(), values.end());
+    }
+    return out;
+  };
+  Network<Net, B> teacher(network(6), 1), whole(network(4), 2), parts(network(4), 2);
+  Soft uninterrupted{teacher, whole}, resumed{teacher, parts};
+  fit(uninterrupted, data, sgd, {.epochs = 3, .batch_size = 8});
+  fit(resumed, data, sgd, {.epochs = 3, .batch_size = 8, .resume = path}, Stop{}, callbacks::Checkpoint{path});
+  fit(resumed, data, sgd, {.epochs = 3, .batch_size = 8, .resume = path}, callbacks::Checkpoint{path});
+  CHECK(weights(whole) == weights(parts));
+
+  const auto before = weights(parts);
+  CHECK_THROWS_AS(fit(resumed, data, sgd, {.epochs = 3, .batch_size = 8}, Fail{}), data_error);
+  CHECK(weights(parts) == before);
+}
+
+TEST_CASE("a device without room says how many bytes were asked and are free, and stays usable") {
+  Cuda cuda;
+  auto& memory = emulation::DeviceMemory::instance();
+  const std::size_t limit = memory.limit;
+  memory.limit = memory.used + 1000;
+  using T = Tensor<double, 1, Cuda>;
+  CHECK_THROWS_WITH_AS(T(Shape{200}), "CUDA: out of memory: 1600 bytes asked, 1000 free on the device", device_memory_error);
+  const T small(Shape{100});
+  CHECK(host(small) == std::vector<double>(100));
+  memory.limit = limit;
+  CHECK_THROWS_WITH_AS(Cuda(3), "Cuda: device 3 asked for, 1 present", cuda_error);
+}

@@ -1,0 +1,288 @@
+// Every kernel of the CUDA backend against the CPU's, in double: values, both ways of writing, odd sizes.
+
+#include <retort/autograd/ops.hpp>
+#include <retort/cuda/kernels.cuh>
+
+#include "fixture.hpp"
+
+namespace {
+
+using namespace retort;
+using namespace test;
+using K = Kernels<Cpu>;
+using G = Kernels<Cuda>;
+
+/// The same tensors on both sides, and what became of them.
+template <int R>
+struct Pair {
+  Tensor<double, R> cpu;
+  Tensor<double, R, Cuda> gpu;
+  Pair(Shape<R> shape, std::uint64_t seed) : cpu(randn(shape, seed)), gpu(shape) {
+    Cuda::copy(gpu.data(), cpu.data(), static_cast<std::size_t>(cpu.size()) * sizeof(double));
+  }
+  View<const double, R> c() const { return cpu.view(); }
+  View<const double, R> g() const { return gpu.view(); }
+  void same(double tolerance = 1e-12) const { CHECK(distance(host(cpu), host(gpu)) < tolerance); }
+};
+
+Tensor<std::int32_t, 1, Cuda> on_device(const std::vector<std::int32_t>& v) {
+  return tensor_of<Cuda>(Shape{static_cast<index_t>(v.size())}, v);
+}
+
+struct Backends {
+  Cpu cpu;
+  Cuda gpu;
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Backends, "CUDA products with transposition, addition, bias and ReLU") {
+  for (auto ta : {Transpose::no, Transpose::yes})
+    for (auto tb : {Transpose::no, Transpose::yes})
+      for (auto write : {Write::replace, Write::add}) {
+        const Pair<2> a(ta == Transpose::no ? Shape{5, 7} : Shape{7, 5}, 1), b(tb == Transpose::no ? Shape{7, 3} : Shape{3, 7}, 2);
+        const Pair<1> bias(Shape{3}, 4);
+        Pair<2> c(Shape{5, 3}, 3);
+        K::gemm(cpu, ta, tb, a.c(), b.c(), c.cpu.view(), write, bias.cpu.data(), Epilogue::relu);
+        G::gemm(gpu, ta, tb, a.g(), b.g(), c.gpu.view(), write, bias.gpu.data(), Epilogue::relu);
+        c.same();
+      }
+  const Pair<2> a(Shape{5, 7}, 1);
+  Pair<2> c(Shape{5, 3}, 3);
+  CHECK_THROWS_WITH_AS(G::gemm(gpu, Transpose::no, Transpose::no, a.g(), a.g(), c.gpu.view()),
+                       doctest::Contains("gemm: a (5, 7) times b (5, 7) does not give c (5, 3)"), shape_error);
+}
+
+TEST_CASE_FIXTURE(Backends, "CUDA convolutions: strides, padding, groups, depthwise, more than one tile") {
+  struct Shapes {
+    Conv2dGeometry g;
+    index_t h, w, ci, co;
+  };
+  for (const Shapes& s : {Shapes{{3, 3, 1, 1, 1}, 6, 5, 3, 70}, Shapes{{3, 3, 2, 1, 1}, 7, 6, 4, 5}, Shapes{{1, 1, 1, 0, 1}, 5, 5, 6, 4},
+                          Shapes{{5, 3, 1, 2, 2}, 6, 7, 4, 6}, Shapes{{3, 3, 2, 0, 6}, 7, 7, 6, 6}}) {
+    CAPTURE(s.g.groups);
+    const Pair<4> x(Shape{2, s.h, s.w, s.ci}, 1), w(Shape{index_t{s.g.kernel_h}, index_t{s.g.kernel_w}, s.ci / s.g.groups, s.co}, 2);
+    const Pair<1> bias(Shape{s.co}, 3);
+    const Shape<4> out = s.g.output(x.cpu.shape(), s.co);
+    Pair<4> y(out, 4), dx(x.cpu.shape(), 5), dw(w.cpu.shape(), 6);
+    K::conv2d_forward(cpu, s.g, x.c(), w.c(), bias.cpu.data(), y.cpu.view(), Epilogue::relu);
+    G::conv2d_forward(gpu, s.g, x.g(), w.g(), bias.gpu.data(), y.gpu.view(), Epilogue::relu);
+    y.same();
+    const Pair<4> dy(out, 7);
+    for (auto write : {Write::add, Write::replace}) {
+      K::conv2d_backward_data(cpu, s.g, dy.c(), w.c(), dx.cpu.view(), write);
+      G::conv2d_backward_data(gpu, s.g, dy.g(), w.g(), dx.gpu.view(), write);
+      dx.same();
+      K::conv2d_backward_weights(cpu, s.g, x.c(), dy.c(), dw.cpu.view(), write);
+      G::conv2d_backward_weights(gpu, s.g, x.g(), dy.g(), dw.gpu.view(), write);
+      dw.same();
+    }
+  }
+}
+
+TEST_CASE_FIXTURE(Backends, "CUDA column sums and batch normalisation, through and around the batch's statistics") {
+  const index_t rows = 600, width = 37;
+  const Pair<2> x(Shape{rows, width}, 1), dy(Shape{rows, width}, 2);
+  const Pair<1> gamma(Shape{width}, 3), beta(Shape{width}, 4);
+  Pair<1> mean(Shape{width}, 5), variance(Shape{width}, 6), inv(Shape{width}, 7), scale(Shape{width}, 8), shift(Shape{width}, 9), running(Shape{width}, 10);
+  K::batch_norm_statistics(cpu, x.c(), mean.cpu.data(), variance.cpu.data());
+  G::batch_norm_statistics(gpu, x.g(), mean.gpu.data(), variance.gpu.data());
+  mean.same(), variance.same();
+  K::update_running(cpu, width, 0.1, 1.01, mean.cpu.data(), running.cpu.data());
+  G::update_running(gpu, width, 0.1, 1.01, mean.gpu.data(), running.gpu.data());
+  running.same();
+  K::batch_norm_fold(cpu, width, mean.cpu.data(), variance.cpu.data(), gamma.cpu.data(), beta.cpu.data(), 1e-5, inv.cpu.data(), scale.cpu.data(), shift.cpu.data());
+  G::batch_norm_fold(gpu, width, mean.gpu.data(), variance.gpu.data(), gamma.gpu.data(), beta.gpu.data(), 1e-5, inv.gpu.data(), scale.gpu.data(), shift.gpu.data());
+  scale.same(), shift.same();
+  Pair<2> y(Shape{rows, width}, 11), dx(Shape{rows, width}, 12);
+  Pair<1> dgamma(Shape{width}, 13), dbeta(Shape{width}, 14);
+  K::scale_shift(cpu, x.c(), scale.cpu.data(), shift.cpu.data(), y.cpu.view(), Epilogue::relu);
+  G::scale_shift(gpu, x.g(), scale.gpu.data(), shift.gpu.data(), y.gpu.view(), Epilogue::relu);
+  y.same();
+  for (bool through : {true, false})
+    for (auto write : {Write::add, Write::replace}) {
+      if (through) {
+        K::batch_norm_backward(cpu, x.c(), y.c(), dy.c(), mean.cpu.data(), inv.cpu.data(), gamma.cpu.data(), dgamma.cpu.data(), dbeta.cpu.data(), write, dx.cpu.view(), write, Epilogue::relu);
+        G::batch_norm_backward(gpu, x.g(), y.g(), dy.g(), mean.gpu.data(), inv.gpu.data(), gamma.gpu.data(), dgamma.gpu.data(), dbeta.gpu.data(), write, dx.gpu.view(), write, Epilogue::relu);
+      } else {
+        K::scale_shift_backward(cpu, x.c(), y.c(), dy.c(), mean.cpu.data(), inv.cpu.data(), gamma.cpu.data(), dgamma.cpu.data(), dbeta.cpu.data(), write, dx.cpu.view(), write);
+        G::scale_shift_backward(gpu, x.g(), y.g(), dy.g(), mean.gpu.data(), inv.gpu.data(), gamma.gpu.data(), dgamma.gpu.data(), dbeta.gpu.data(), write, dx.gpu.view(), write);
+      }
+      dx.same(), dgamma.same(), dbeta.same();
+    }
+  K::column_sum(cpu, dy.c(), dbeta.cpu.data(), Write::add);
+  G::column_sum(gpu, dy.g(), dbeta.gpu.data(), Write::add);
+  dbeta.same();
+}
+
+TEST_CASE_FIXTURE(Backends, "CUDA pooling and upsampling, overlapping windows and padding") {
+  for (const PoolGeometry& g : {PoolGeometry{2, 2, 0}, PoolGeometry{3, 2, 1}, PoolGeometry{3, 1, 1}}) {
+    const Pair<4> x(Shape{2, 7, 6, 5}, 1);
+    const Shape<4> out = g.output(x.cpu.shape());
+    Pair<4> y(out, 2), dx(x.cpu.shape(), 3);
+    const Pair<4> dy(out, 4);
+    Tensor<std::int32_t, 4> index(out);
+    Tensor<std::int32_t, 4, Cuda> gpu_index(out);
+    K::max_pool_forward(cpu, g, x.c(), y.cpu.view(), index.data());
+    G::max_pool_forward(gpu, g, x.g(), y.gpu.view(), gpu_index.data());
+    y.same();
+    CHECK(host(index) == host(gpu_index));
+    for (auto write : {Write::add, Write::replace}) {
+      K::max_pool_backward(cpu, g, dy.c(), index.data(), dx.cpu.view(), write);
+      G::max_pool_backward(gpu, g, dy.g(), gpu_index.data(), dx.gpu.view(), write);
+      dx.same();
+      K::average_pool_backward(cpu, g, dy.c(), dx.cpu.view(), write);
+      G::average_pool_backward(gpu, g, dy.g(), dx.gpu.view(), write);
+      dx.same();
+    }
+    K::average_pool_forward(cpu, g, x.c(), y.cpu.view());
+    G::average_pool_forward(gpu, g, x.g(), y.gpu.view());
+    y.same();
+    K::max_pool_forward_replay(cpu, g, x.c(), y.cpu.view(), index.data());
+    G::max_pool_forward_replay(gpu, g, x.g(), y.gpu.view(), gpu_index.data());
+    y.same();
+  }
+  const Pair<4> x(Shape{2, 3, 4, 5}, 1);
+  Pair<2> mean(Shape{2, 5}, 2);
+  Pair<4> dx(x.cpu.shape(), 3), up(Shape{2, 6, 8, 5}, 4);
+  K::global_average_pool_forward(cpu, x.c(), mean.cpu.view());
+  G::global_average_pool_forward(gpu, x.g(), mean.gpu.view());
+  mean.same();
+  K::global_average_pool_backward(cpu, mean.c(), dx.cpu.view(), Write::add);
+  G::global_average_pool_backward(gpu, mean.g(), dx.gpu.view(), Write::add);
+  dx.same();
+  K::upsample_nearest_forward(cpu, 2, x.c(), up.cpu.view());
+  G::upsample_nearest_forward(gpu, 2, x.g(), up.gpu.view());
+  up.same();
+  K::upsample_nearest_backward(cpu, 2, up.c(), dx.cpu.view(), Write::add);
+  G::upsample_nearest_backward(gpu, 2, up.g(), dx.gpu.view(), Write::add);
+  dx.same();
+}
+
+TEST_CASE_FIXTURE(Backends, "CUDA softmax and choices within rows") {
+  for (index_t width : {2, 31, 33, 70}) {
+    const Pair<2> x(Shape{5, width}, 1), dy(Shape{5, width}, 2);
+    Pair<2> y(x.cpu.shape(), 3), dx(x.cpu.shape(), 4);
+    K::softmax_forward(cpu, x.c(), y.cpu.view()), G::softmax_forward(gpu, x.g(), y.gpu.view());
+    y.same();
+    K::softmax_backward(cpu, y.c(), dy.c(), dx.cpu.view(), Write::add), G::softmax_backward(gpu, y.g(), dy.g(), dx.gpu.view(), Write::add);
+    dx.same();
+    K::log_softmax_forward(cpu, x.c(), y.cpu.view()), G::log_softmax_forward(gpu, x.g(), y.gpu.view());
+    y.same();
+    K::log_softmax_backward(cpu, y.c(), dy.c(), dx.cpu.view(), Write::replace), G::log_softmax_backward(gpu, y.g(), dy.g(), dx.gpu.view(), Write::replace);
+    dx.same();
+    Tensor<std::int32_t, 1> best(Shape{5});
+    Tensor<std::int32_t, 1, Cuda> gpu_best(Shape{5});
+    K::arg_max_rows(cpu, x.c(), best.data()), G::arg_max_rows(gpu, x.g(), gpu_best.data());
+    CHECK(host(best) == host(gpu_best));
+    Pair<2> top(Shape{5, 3}, 5), wrong(Shape{5, 1}, 6), picked(Shape{5, 1}, 7);
+    K::select_top(cpu, x.c(), 2, top.cpu.view()), G::select_top(gpu, x.g(), 2, top.gpu.view());
+    top.same();
+    const std::vector<std::int32_t> labels{best(0), 0, 1, best(3), 1};
+    const auto gpu_labels = on_device(labels);
+    const View<const std::int32_t, 1> host_labels{labels.data(), {5}};
+    CHECK(K::mark_errors(cpu, x.c(), host_labels, wrong.cpu.view()) == G::mark_errors(gpu, x.g(), gpu_labels.view(), wrong.gpu.view()));
+    wrong.same();
+    K::pick_columns(cpu, x.c(), host_labels, picked.cpu.view()), G::pick_columns(gpu, x.g(), gpu_labels.view(), picked.gpu.view());
+    picked.same();
+    K::pick_columns_backward(cpu, picked.c(), host_labels, dx.cpu.view(), Write::add);
+    G::pick_columns_backward(gpu, picked.g(), gpu_labels.view(), dx.gpu.view(), Write::add);
+    dx.same();
+  }
+}
+
+TEST_CASE_FIXTURE(Backends, "CUDA element-wise kernels, broadcasting, reductions, gathering") {
+  for (const auto& shapes : {std::pair{Shape{3, 4, 5}, Shape{3, 4, 5}}, std::pair{Shape{3, 1, 5}, Shape{1, 4, 1}}, std::pair{Shape{3, 4, 5}, Shape{1, 1, 5}}}) {
+    const Pair<3> a(shapes.first, 1), b(shapes.second, 2), dy(Shape{3, 4, 5}, 3);
+    Pair<3> y(Shape{3, 4, 5}, 4), da(shapes.first, 5), db(shapes.second, 6);
+    K::binary(cpu, functor::Multiply{}, a.c(), b.c(), y.cpu.view()), G::binary(gpu, functor::Multiply{}, a.g(), b.g(), y.gpu.view());
+    y.same();
+    for (auto write : {Write::add, Write::replace}) {
+      K::binary_backward(cpu, functor::Divide{}, false, a.c(), b.c(), dy.c(), da.cpu.view(), write);
+      G::binary_backward(gpu, functor::Divide{}, false, a.g(), b.g(), dy.g(), da.gpu.view(), write);
+      da.same();
+      K::binary_backward(cpu, functor::Divide{}, true, a.c(), b.c(), dy.c(), db.cpu.view(), write);
+      G::binary_backward(gpu, functor::Divide{}, true, a.g(), b.g(), dy.g(), db.gpu.view(), write);
+      db.same();
+    }
+  }
+  for (int axis : {0, 1, 2}) {
+    const Pair<3> x(Shape{3, 4, 5}, 1);
+    Shape<3> reduced{3, 4, 5};
+    reduced[axis] = 1;
+    Pair<3> y(reduced, 2), dx(Shape{3, 4, 5}, 3);
+    K::sum_axis(cpu, axis, x.c(), y.cpu.view()), G::sum_axis(gpu, axis, x.g(), y.gpu.view());
+    y.same();
+    K::repeat_axis(cpu, axis, y.c(), dx.cpu.view(), Write::add), G::repeat_axis(gpu, axis, y.g(), dx.gpu.view(), Write::add);
+    dx.same();
+  }
+  const Pair<1> x(Shape{5000}, 1);
+  Pair<1> y(Shape{5000}, 2), one(Shape{1}, 3);
+  K::scaled_sum(cpu, 0.5, x.c(), one.cpu.view()), G::scaled_sum(gpu, 0.5, x.g(), one.gpu.view());
+  one.same();
+  CHECK(K::sum_of_squares(cpu, x.c()) == doctest::Approx(G::sum_of_squares(gpu, x.g())).epsilon(1e-12));
+  CHECK(K::item(cpu, one.cpu.data()) == doctest::Approx(G::item(gpu, one.gpu.data())).epsilon(1e-12));
+  K::accumulate_by(cpu, 2., one.cpu.data(), x.c(), y.cpu.view(), Write::add), G::accumulate_by(gpu, 2., one.gpu.data(), x.g(), y.gpu.view(), Write::add);
+  K::accumulate_by(cpu, 2., one.cpu.data(), {}, y.cpu.view(), Write::add), G::accumulate_by(gpu, 2., one.gpu.data(), {}, y.gpu.view(), Write::add);
+  K::accumulate(cpu, 3., x.c(), y.cpu.view(), Write::add), G::accumulate(gpu, 3., x.g(), y.gpu.view(), Write::add);
+  K::add_scalar(cpu, 3., y.cpu.view()), G::add_scalar(gpu, 3., y.gpu.view());
+  K::clamp(cpu, 4., y.cpu.view()), G::clamp(gpu, 4., y.gpu.view());
+  y.same();
+  std::vector<std::uint8_t> mask(5000);
+  Tensor<std::uint8_t, 1, Cuda> gpu_mask(Shape{5000});
+  K::dropout_mask(cpu, Rng(3), 0.3f, 4999, mask.data()), G::dropout_mask(gpu, Rng(3), 0.3f, 4999, gpu_mask.data());
+  CHECK(mask == host(gpu_mask));
+  K::masked_scale(cpu, mask.data(), 2., x.c(), y.cpu.view(), Write::add), G::masked_scale(gpu, gpu_mask.data(), 2., x.g(), y.gpu.view(), Write::add);
+  y.same();
+  const Pair<2> table(Shape{6, 4}, 1);
+  Pair<2> rows(Shape{5, 4}, 2), dtable(Shape{6, 4}, 3), wide(Shape{5, 9}, 4);
+  const std::vector<std::int32_t> index{5, 0, 5, 2, 1};
+  const auto gpu_index = on_device(index);
+  K::gather_rows(cpu, table.c(), {index.data(), {5}}, rows.cpu.view()), G::gather_rows(gpu, table.g(), gpu_index.view(), rows.gpu.view());
+  rows.same();
+  for (auto write : {Write::add, Write::replace}) {
+    K::scatter_add_rows(cpu, rows.c(), {index.data(), {5}}, dtable.cpu.view(), write), G::scatter_add_rows(gpu, rows.g(), gpu_index.view(), dtable.gpu.view(), write);
+    dtable.same();
+    K::copy_columns(cpu, rows.c(), 1, wide.cpu.view(), 4, 3, write), G::copy_columns(gpu, rows.g(), 1, wide.gpu.view(), 4, 3, write);
+    wide.same();
+  }
+}
+
+TEST_CASE_FIXTURE(Backends, "CUDA activations, live and replayed, and optimiser steps") {
+  const auto check = [&](auto f) {
+    const Pair<1> x(Shape{300}, 1), dy(Shape{300}, 2);
+    Pair<1> y(Shape{300}, 3), dx(Shape{300}, 4);
+    K::activation_forward(cpu, f, x.c(), y.cpu.view()), G::activation_forward(gpu, f, x.g(), y.gpu.view());
+    y.same();
+    K::activation_backward(cpu, f, x.c(), y.c(), dy.c(), dx.cpu.view(), Write::add), G::activation_backward(gpu, f, x.g(), y.g(), dy.g(), dx.gpu.view(), Write::add);
+    dx.same();
+    if constexpr (decltype(f)::kink) {
+      std::vector<std::uint8_t> mask(300);
+      Tensor<std::uint8_t, 1, Cuda> gpu_mask(Shape{300});
+      K::kink_mask(cpu, dy.c(), mask.data()), G::kink_mask(gpu, dy.g(), gpu_mask.data());
+      K::activation_forward_masked(cpu, f, x.c(), y.cpu.view(), mask.data()), G::activation_forward_masked(gpu, f, x.g(), y.gpu.view(), gpu_mask.data());
+      y.same();
+      K::activation_backward(cpu, f, x.c(), y.c(), dy.c(), dx.cpu.view(), Write::replace, mask.data());
+      G::activation_backward(gpu, f, x.g(), y.g(), dy.g(), dx.gpu.view(), Write::replace, gpu_mask.data());
+      dx.same();
+    }
+  };
+  check(functor::Relu{});
+  check(functor::LeakyRelu{.slope = 0.2f});
+  check(functor::Gelu{});
+  check(functor::Tanh{});
+  check(functor::Sigmoid{});
+  const Pair<1> grad(Shape{300}, 1);
+  for (bool nesterov : {false, true}) {
+    Pair<1> v(Shape{300}, 2), w(Shape{300}, 3);
+    K::sgd_step(cpu, 0.1, 0.9, 0.01, nesterov, grad.c(), v.cpu.view(), w.cpu.view()), G::sgd_step(gpu, 0.1, 0.9, 0.01, nesterov, grad.g(), v.gpu.view(), w.gpu.view());
+    v.same(), w.same();
+  }
+  Pair<1> m(Shape{300}, 2), w(Shape{300}, 3);
+  Pair<1> v(Shape{300}, 4);
+  for (index_t i = 0; i < 300; ++i) v.cpu(i) = std::abs(v.cpu(i));
+  Cuda::copy(v.gpu.data(), v.cpu.data(), 300 * sizeof(double));
+  K::adam_step(cpu, 0.1, 0.9, 0.99, 1e-8, 1.5, 2., 0.01, 0.1, grad.c(), m.cpu.view(), v.cpu.view(), w.cpu.view());
+  G::adam_step(gpu, 0.1, 0.9, 0.99, 1e-8, 1.5, 2., 0.01, 0.1, grad.g(), m.gpu.view(), v.gpu.view(), w.gpu.view());
+  m.same(), v.same(), w.same();
+}

@@ -1,0 +1,146 @@
+// The row-loss kernel against the CPU's engine: many losses, shapes at and around the sizes of a warp and of a block.
+
+#include <retort/cuda/row_loss.cuh>
+#include <retort/loss/decoupled.hpp>
+#include <retort/loss/hinton_loss.hpp>
+#include <retort/loss/jensen_shannon.hpp>
+#include <retort/loss/logit_distance.hpp>
+#include <retort/loss/non_target.hpp>
+#include <retort/loss/reverse_kl.hpp>
+#include <retort/loss/scaffolded_soft_targets.hpp>
+#include <retort/loss/skew_kl.hpp>
+#include <retort/loss/total_variation.hpp>
+
+#include "fixture.hpp"
+
+namespace {
+
+using namespace retort;
+using namespace test;
+
+struct OwnLoss {
+  float weight = 1.f;
+  struct Acc { float s = 0; };
+  RETORT_HD Acc   identity() const { return {}; }
+  RETORT_HD Acc   add(Acc a, Cell c) const { float d = c.z - c.t; a.s += d * d; return a; }
+  RETORT_HD Acc   merge(Acc a, Acc b) const { return {a.s + b.s}; }
+  RETORT_HD float value(Acc a) const { return 0.5f * weight * a.s; }
+  RETORT_HD float grad(Acc, Cell c) const { return weight * (c.z - c.t); }
+};
+
+struct Options {
+  bool weights = false, temperatures = false, mask = false, ignored = false;
+  index_t extras = 0;
+  bool teacher_gradient = false, temperature_gradient = false;
+  double scale = 3;
+};
+
+/// Everything that a loss gives, on one backend, as host values.
+template <class T>
+struct Outcome {
+  std::vector<T> value, student, teacher, temperature, extras, per_row;
+};
+
+template <class B, class T, class Loss>
+Outcome<T> run(B& backend, const Loss& loss, index_t n, index_t c, const Options& o) {
+  Rng rng(5);
+  std::vector<std::int32_t> labels;
+  std::vector<std::uint8_t> mask;
+  std::vector<T> weights, temperatures, extras;
+  for (index_t r = 0; r < n; ++r) {
+    labels.push_back(o.ignored && r % 3 == 1 ? ignored_label : static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(c))));
+    mask.push_back(r % 4 != 2);
+    weights.push_back(static_cast<T>(rng.uniform(-1, 2)));
+    temperatures.push_back(static_cast<T>(rng.uniform(1, 6)));
+    for (index_t k = 0; k < o.extras; ++k) extras.push_back(static_cast<T>(k == 0 ? rng.uniform() : k == 1 ? 0.5 : k == 2 ? c : -4));
+  }
+  const auto s = tensor_of<B>(Shape{n, c}, normals<T>(n * c, 1, o.scale)), t = tensor_of<B>(Shape{n, c}, normals<T>(n * c, 2, o.scale));
+  const auto y = tensor_of<B>(Shape{n}, labels);
+  const auto m = tensor_of<B>(Shape{n}, mask);
+  const auto w = tensor_of<B>(Shape{n}, weights), tau = tensor_of<B>(Shape{n}, temperatures);
+  const index_t columns = std::max<index_t>(1, o.extras);
+  auto e = tensor_of<B>(Shape{n, columns}, extras.empty() ? std::vector<T>(static_cast<std::size_t>(n)) : extras);
+  Tensor<T, 2, B> ds(Shape{n, c}), dt(Shape{n, c}), de(Shape{n, columns});
+  Tensor<T, 1, B> dtau(Shape{n}), rows(Shape{n}), value(Shape{1});
+
+  RowBatch<T> in{.student = s.view(), .teacher = t.view(), .labels = y.view()};
+  RowGradients<T> out{.student = ds.view(), .per_row = rows.view()};
+  if (o.weights) in.weight = w.view();
+  if (o.temperatures) in.temperature = tau.view();
+  if (o.mask) in.mask = m.view();
+  if (o.extras) in.extras = std::as_const(e).view(), out.extras = de.view();
+  if (o.teacher_gradient) out.teacher = dt.view();
+  if (o.temperature_gradient) out.temperature = dtau.view();
+  if constexpr (std::is_same_v<B, Cpu>)
+    value(0) = Kernels<Cpu>::row_loss(backend, loss, in, out);
+  else
+    cuda::RowLossKernels::row_loss(backend, loss, in, out, value.view());
+  return {host(value), host(ds), host(dt), host(dtau), host(de), host(rows)};
+}
+
+template <class T, class Loss>
+void compare(const Loss& loss, const Options& o = {}, std::vector<index_t> classes = {3, 31, 32, 33, 257, 300, 2100}) {
+  Cpu cpu;
+  Cuda cuda;
+  const double tolerance = sizeof(T) == 4 ? 2e-5 : 1e-12;
+  for (index_t c : classes)
+    for (index_t n : {index_t{1}, index_t{7}}) {
+      if (c > 300 && n > 1) continue;
+      CAPTURE(c);
+      CAPTURE(n);
+      const auto expected = run<Cpu, T>(cpu, loss, n, c, o), actual = run<Cuda, T>(cuda, loss, n, c, o);
+      CHECK(distance(expected.value, actual.value) < tolerance);
+      CHECK(distance(expected.student, actual.student) < tolerance);
+      CHECK(distance(expected.per_row, actual.per_row) < tolerance);
+      CHECK(distance(expected.teacher, actual.teacher) < tolerance);
+      CHECK(distance(expected.temperature, actual.temperature) < 10 * tolerance);
+      CHECK(distance(expected.extras, actual.extras) < tolerance);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("CUDA row losses agree with the CPU") {
+  const loss::SoftTargets soft{.temperature = 4};
+  compare<double>(soft, {.teacher_gradient = true, .temperature_gradient = true});
+  compare<float>(soft);
+  compare<double>(loss::CrossEntropy<BatchMean>{.label_smoothing = 0.1});
+  compare<double>(loss::CrossEntropy<TokenMean>{}, {.ignored = true}, {33});
+  compare<double>(loss::ReverseKl<BatchMean, loss::TSquared>{.temperature = 2}, {.teacher_gradient = true});
+  compare<double>(loss::JensenShannon<BatchMean, loss::TSquared>{.temperature = 2, .beta = 0.3}, {.teacher_gradient = true});
+  compare<double>(loss::TotalVariation<BatchMean>{});
+  compare<double>(loss::DecoupledKd<BatchMean>{});
+  compare<double>(loss::LogitMse<ElementMean>{});
+  compare<float>(OwnLoss{.weight = 0.5f});
+}
+
+TEST_CASE("CUDA sums of losses at several temperatures, with weights, masks and extras, agree with the CPU") {
+  const loss::Sum four{loss::SoftTargets{.temperature = 4}, loss::CrossEntropy<BatchMean>{}, loss::ReverseKl<BatchMean, loss::TSquared>{.temperature = 4},
+                       loss::JensenShannon<BatchMean, loss::TSquared>{.temperature = 4}};
+  compare<double>(four, {.weights = true});
+  compare<float>(four, {.weights = true});
+  const loss::Sum rounds{loss::SoftTargets{.temperature = 4}, loss::ReverseKl<BatchMean, loss::TSquared>{.temperature = 2},
+                         loss::Masked{loss::CrossEntropy<BatchMean>{}}, loss::Scaled{loss::ForwardKl<BatchMean, loss::NoTSquared>{.temperature = 1}, -0.3}};
+  compare<double>(rounds, {.weights = true, .mask = true, .teacher_gradient = false});
+  compare<double>(rounds, {.temperatures = true, .mask = true, .temperature_gradient = false});
+  compare<double>(loss::Sum{loss::ScaffoldedHint{}, loss::CrossEntropy<BatchMean>{.weight = 0.1}}, {.extras = 4});
+}
+
+TEST_CASE("CUDA row losses stay finite and right at large logits") {
+  const loss::SoftTargets soft{.temperature = 4};
+  compare<double>(soft, {.scale = 1e4}, {2, 33, 300});
+  compare<float>(loss::Sum{soft, loss::CrossEntropy<BatchMean>{}}, {.scale = 80}, {2, 33, 300});
+}
+
+TEST_CASE("CUDA row losses report wrong shapes, and a wrong label makes the loss NaN") {
+  Cuda cuda;
+  const auto s = tensor_of<Cuda>(Shape{2, 3}, normals<float>(6, 1)), t = tensor_of<Cuda>(Shape{2, 4}, normals<float>(8, 1));
+  Tensor<float, 1, Cuda> value(Shape{1});
+  CHECK_THROWS_WITH_AS(cuda::RowLossKernels::row_loss(cuda, loss::SoftTargets{}, RowBatch<float>{.student = s.view(), .teacher = t.view()},
+                                                      RowGradients<float>{}, value.view()),
+                       doctest::Contains("student logits have shape (2, 3), teacher logits have shape (2, 4)"), shape_error);
+  const auto y = tensor_of<Cuda>(Shape{2}, std::vector<std::int32_t>{1, 3});
+  cuda::RowLossKernels::row_loss(cuda, loss::CrossEntropy<BatchMean>{}, RowBatch<float>{.student = s.view(), .labels = y.view()},
+                                 RowGradients<float>{}, value.view());
+  CHECK(std::isnan(host(value)[0]));
+}
