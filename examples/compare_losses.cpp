@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <retort.hpp>
 #include <retort/io/json.hpp>
+#include <retort/nn/zoo/resnet.hpp>
 
 using namespace retort;
 using namespace retort::loss;
@@ -18,7 +19,6 @@ using p3 = zoo::preact<3>;
 using v = zoo::pooled;
 const CrossEntropy<BatchMean> hard{};
 const SoftTargets soft{.temperature = 4, .weight = 0.9};
-
 template <class L>
 auto with_labels(L loss) { return Joint<CrossEntropy<BatchMean>, L>(hard, loss); }
 

@@ -49,12 +49,6 @@
 #include <retort/method/hinton.hpp>
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/zskt.hpp>
-#include <retort/nn/zoo/mlp.hpp>
-#include <retort/nn/zoo/mobilenet_v2.hpp>
-#include <retort/nn/zoo/resnet.hpp>
-#include <retort/nn/zoo/shufflenet_v2.hpp>
-#include <retort/nn/zoo/vgg.hpp>
-#include <retort/nn/zoo/wide_resnet.hpp>
 #include <retort/source/two_views.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/student/two_channel.hpp>

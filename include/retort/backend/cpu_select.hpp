@@ -39,28 +39,32 @@ struct Selection {
     const index_t columns = x.extent(1);
     cpu.parallel(x.extent(0), grain, [=, &cpu](index_t begin, index_t end, int worker) {
       const ArenaScope scope(cpu.scratch(worker));
-      const index_t room = std::min(columns, 4 * top + 64);
-      T* kept = cpu.scratch(worker).template allocate<T>(room);
+      T* kept = cpu.scratch(worker).template allocate<T>(columns + 1);
       for (index_t r = begin; r < end; ++r) {
         const T* row = x.row(r);
-        // What lies below the top-th largest of the entries so far cannot be among the top; the rest is kept and thinned out.
-        index_t count = 0;
-        T bar = std::numeric_limits<T>::lowest(), least = row[0];
-        const auto thin = [&] {
-          std::nth_element(kept, kept + top - 1, kept + count, std::greater<>());
-          count = top;
-          bar = kept[top - 1];
+        // A histogram tells in which of 256 slices the top-th largest lies; only the entries of that slice are ordered.
+        const auto [low, high] = std::minmax_element(row, row + columns);
+        const T least = *low, range = *high - least;
+        const T scale = range > std::numeric_limits<T>::min() * T(4 * slices) && range < std::numeric_limits<T>::max() ? T(slices) / range : T(0);
+        const auto slice = [=](T v) {  // no number at all, or a range that is none: slice 0
+          const T s = (v - least) * scale;
+          return s > T(0) ? (s < T(slices) ? static_cast<int>(s) : slices - 1) : 0;
         };
+        index_t counts[slices] = {};
+        for (index_t c = 0; c < columns; ++c) ++counts[slice(row[c])];
+        int at = slices - 1;
+        index_t need = top;  // of the slice `at`
+        while (counts[at] < need) need -= counts[at--];
+        index_t count = 0;
         for (index_t c = 0; c < columns; ++c) {
-          least = std::min(least, row[c]);
-          if (row[c] < bar) continue;
-          if (count == room) thin();
-          kept[count++] = row[c];
+          kept[count] = row[c];
+          count += slice(row[c]) == at;
         }
-        thin();
-        const index_t above = static_cast<index_t>(std::count_if(kept, kept + top, [bar](T v) { return v > bar; }));
+        std::nth_element(kept, kept + need - 1, kept + count, std::greater<>());
+        const T bar = kept[need - 1];
+        const index_t equal = need - static_cast<index_t>(std::count_if(kept, kept + need, [bar](T v) { return v > bar; }));
         index_t column = -1;  // of the last entry at the bar that still belongs to them
-        for (index_t ties = top - above; ties > 0;) ties -= row[++column] == bar;
+        for (index_t ties = equal; ties > 0 && column + 1 < columns;) ties -= row[++column] == bar;
         T* to = out.row(r);
         to[0] = bar;
         to[1] = static_cast<T>(column);
@@ -101,6 +105,7 @@ struct Selection {
 
  private:
   static constexpr index_t grain = 256;
+  static constexpr int slices = 256;
 };
 
 }  // namespace RETORT_ISA
