@@ -5,7 +5,7 @@
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
 #include <retort/loss/logit_distance.hpp>
-#include <retort/loss/non_target.hpp>
+#include <retort/loss/normalized.hpp>
 #include <retort/loss/reverse_kl.hpp>
 #include <retort/loss/scaffolded_soft_targets.hpp>
 #include <retort/loss/skew_kl.hpp>
@@ -110,6 +110,7 @@ TEST_CASE("CUDA row losses agree with the CPU") {
   compare<double>(loss::JensenShannon<BatchMean, loss::TSquared>{.temperature = 2, .beta = 0.3}, {.teacher_gradient = true});
   compare<double>(loss::TotalVariation<BatchMean>{});
   compare<double>(loss::DecoupledKd<BatchMean>{});
+  compare<double>(loss::NormalizedKd<BatchMean>{.temperature = 2});
   compare<double>(loss::LogitMse<ElementMean>{});
   compare<float>(OwnLoss{.weight = 0.5f});
 }

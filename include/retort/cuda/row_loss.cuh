@@ -277,6 +277,9 @@ class Evaluation {
   static constexpr bool needs_teacher = (Terms::needs.teacher || ...);
   static constexpr bool has_acc = (!TermState<Terms, T>::closed || ...);
 
+  struct OtherMaxima {
+    T student, teacher;
+  };
   struct Temperatures {
     T student{1}, teacher{1};
     RETORT_HD bool operator==(const Temperatures& o) const { return student == o.student && teacher == o.teacher; }
@@ -357,6 +360,16 @@ class Evaluation {
     if constexpr (needs.teacher_softmax_at_one) row.teacher_at_one = side(one, 1, t, t0);
     row.forward_kl = S(mine.forward_kl);
     row.reverse_kl = S(mine.reverse_kl);
+    if constexpr (needs.other_maxima) {
+      OtherMaxima top{std::numeric_limits<T>::lowest(), std::numeric_limits<T>::lowest()};
+      for (int c = G::rank(); c < a.classes; c += G::threads)
+        if (c != label) top = {math::max(top.student, z[c]), math::max(top.teacher, t[c])};
+      top = G::reduce(top, [](const OtherMaxima& p, const OtherMaxima& q) {
+        return OtherMaxima{math::max(p.student, q.student), math::max(p.teacher, q.teacher)};
+      });
+      row.student_other_max = S(top.student);
+      row.teacher_other_max = S(top.teacher);
+    }
     if constexpr (needs.extras > 0) {
       for (int k = 0; k < needs.extras; ++k) s.extra[k] = S(a.extras[r * a.extra_columns + k]);
       row.extra = s.extra;
