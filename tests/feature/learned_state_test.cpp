@@ -116,7 +116,9 @@ TEST_CASE("every loss with state trains with the student, and its own parameters
   std::size_t at = 0, moved = 0, all = 0;
   for (auto& [name, view] : nn::tensors_of<float>(*run.method.loss_state())) (void)name, all += static_cast<std::size_t>(view.size());
   at = after.size() - all;
-  for (auto& [name, view] : nn::tensors_of<float>(*run.method.loss_state())) {
+  for (auto& entry : nn::tensors_of<float>(*run.method.loss_state())) {
+    const std::string name = entry.first;  // clang 14 captures no structured binding
+    const auto view = entry.second;
     bool any = false;
     for (index_t i = 0; i < view.size(); ++i) any |= before[at + static_cast<std::size_t>(i)] != after[at + static_cast<std::size_t>(i)];
     CAPTURE(name);
