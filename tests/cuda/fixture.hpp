@@ -1,9 +1,15 @@
 #pragma once
-// Both backends side by side. The CUDA side runs under the emulation of this folder, or on a device when compiled by nvcc.
+// The same tests in two builds. By g++ the CUDA side runs under the emulation of this folder and is compared with the CPU;
+// with RETORT_TRANSCRIPT=FILE in the environment, what it gave is also written down. By nvcc (RETORT_ON_DEVICE), which cannot
+// compile the CPU's kernels, the same kernels run on a device and are compared with that file, RETORT_EXPECTED=FILE.
 
 #include <doctest/doctest.h>
 
+#if !defined(RETORT_ON_DEVICE)
 #include <retort/backend/cpu_kernels.hpp>
+#endif
+#include <cstdlib>
+#include <fstream>
 #include <retort/core/rng.hpp>
 #include <retort/cuda/context.hpp>
 #include <support.hpp>
@@ -41,7 +47,7 @@ std::vector<T> normals(index_t n, std::uint64_t seed, double scale = 1) {
   return out;
 }
 
-/// Largest difference, relative to the largest magnitude of `expected` or 1.
+/// Largest difference, relative to the largest magnitude of `expected`.
 template <class T>
 double distance(const std::vector<T>& expected, const std::vector<T>& actual) {
   REQUIRE(expected.size() == actual.size());
@@ -52,6 +58,48 @@ double distance(const std::vector<T>& expected, const std::vector<T>& actual) {
     difference = d <= difference ? difference : d;  // a NaN wins
   }
   return difference / top;
+}
+
+/// What the CUDA side gave, in the order of the tests: written by the emulated build, read by the one on a device.
+class Transcript {
+ public:
+  static Transcript& instance() {
+    static Transcript transcript;
+    return transcript;
+  }
+  void exchange(const std::vector<double>& values, double tolerance) {
+    const std::uint64_t count = values.size();
+    if (out_.is_open()) {
+      out_.write(reinterpret_cast<const char*>(&count), sizeof count);
+      out_.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(count * sizeof(double)));
+    }
+    if (in_.is_open()) {
+      std::uint64_t there = 0;
+      in_.read(reinterpret_cast<char*>(&there), sizeof there);
+      REQUIRE(there == count);
+      std::vector<double> expected(count);
+      in_.read(reinterpret_cast<char*>(expected.data()), static_cast<std::streamsize>(count * sizeof(double)));
+      CHECK(distance(expected, values) < tolerance);
+    }
+  }
+
+ private:
+  Transcript() {
+    if (const char* path = std::getenv("RETORT_TRANSCRIPT")) out_.open(path, std::ios::binary);
+    if (const char* path = std::getenv("RETORT_EXPECTED")) in_.open(path, std::ios::binary);
+  }
+  std::ofstream out_;
+  std::ifstream in_;
+};
+
+/// The CUDA side gives what the CPU gives (emulated build) or gave (on a device).
+template <class T>
+void same(const std::vector<T>& cpu, const std::vector<T>& cuda, double tolerance) {
+#if !defined(RETORT_ON_DEVICE)
+  CHECK(distance(cpu, cuda) < tolerance);
+#endif
+  static_cast<void>(cpu);
+  Transcript::instance().exchange(std::vector<double>(cuda.begin(), cuda.end()), tolerance);
 }
 
 }  // namespace test
