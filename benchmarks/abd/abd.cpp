@@ -1,6 +1,6 @@
 // The CPU-scale experiment on ABD (Hong et al. 2023): a backdoored teacher, data-free students with and without the
 // defences, and controls. Prints a line per arm as it ends, then a Markdown table of means and deviations over the seeds.
-// Usage: abd --data FOLDER [--set mnist|fashion-mnist|cifar10] [--trigger grid|square|blend] [--source zskt|dfq] [--seeds N]
+// Usage: abd --data FOLDER [--set digits|mnist|fashion-mnist|cifar10] [--trigger grid|square|blend] [--source zskt|dfq] [--seeds N]
 //            [--first-seed S] [--arms LETTERS] [--validate 1] and the numbers in Options.
 // Arms: a clean-data KD; b out-of-distribution (OOD), c +SV, d +SV+SR; e generator, f +SV, g +SR, h +SV+SR;
 // controls i OOD with a random mask of c's rate, j OOD with shuffled first layers, k generator with the sign of lambda turned,
@@ -12,6 +12,7 @@
 #include <retort/attack/poisoner.hpp>
 #include <retort/backend/cpu_kernels.hpp>
 #include <retort/data/cifar.hpp>
+#include <retort/data/digits.hpp>
 #include <retort/data/idx.hpp>
 #include <retort/defense/with_abd.hpp>
 #include <retort/method/dfq.hpp>
@@ -42,11 +43,12 @@ struct Options {
   int seeds = 3, first_seed = 0, validate = 0;
   int ood_epochs = 48, patches = 5000;           ///< a late epoch is 1 of these
   int batches = 2000, late = 1;                  ///< pseudo-batches of the generator; per cent of them once more for SR
+  int search_steps = 10;                         ///< of SR's perturbation
   int tested_batches = 50, layers = 1, width = 16, maker = 32, teacher_epochs = 12;
   double lambda = 0.1, late_rate = 5e-4;
 };
 
-/// Grey sets get a frame of two pixels; then means of two by two: 16 x 16.
+/// Of 28 x 28 and 32 x 32, the smaller with a frame of two pixels, means of two by two: 16 x 16.
 Dataset<4> halved(const Dataset<4>& from) {
   const index_t frame = (32 - from.inputs.extent(1)) / 2, channels = from.inputs.extent(3);
   Dataset<4> out{Tensor<float, 4>(Shape<4>{from.size(), 16, 16, channels}), from.labels, from.classes, from.name};
@@ -79,7 +81,7 @@ template <attack::Trigger A>
 struct Experiment {
   Options o;
   A trigger;
-  index_t channels = 1;
+  index_t channels = 1, size = 16;  ///< of the images
   double mean = 0, deviation = 1;  ///< of the training pixels, as every defender has them
   Cpu cpu{1};
   std::map<std::string, std::vector<double>> accuracy, success, seconds;
@@ -136,15 +138,15 @@ struct Experiment {
     if (o.arms.find_first_of("bcdijm") != std::string::npos) out_of_distribution(arm, start, teacher, honest, seed);
     if (o.arms.find_first_of("efghkl") == std::string::npos) return;
     if (o.source == "zskt")
-      generator_arms<Zskt<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, 16, 16, channels, o.maker));
+      generator_arms<Zskt<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, size, size, channels, o.maker));
     else
-      generator_arms<Dfq<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, 16, 16, channels, o.maker));
+      generator_arms<Dfq<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, size, size, channels, o.maker));
   }
 
   template <class Arm, class Start>
   void out_of_distribution(Arm& arm, Start& start, Network<Net>& teacher, Network<Net>& honest, std::uint64_t seed) {
     const auto photo = source::dead_leaves(512, 512, channels, seed + 100);
-    auto patches = source::make_patches(photo.view(), o.patches, 16, seed);
+    auto patches = source::make_patches(photo.view(), o.patches, size, seed);
     source::match_brightness(patches.inputs.view(), mean, deviation);
     normalise(patches);
     const auto seen = data::augmented(patches, data::Pipeline{data::HorizontalFlip{}, data::RandomCrop{2}});
@@ -182,7 +184,7 @@ struct Experiment {
     }
     const auto defended = [&](const std::string& name, Network<Net>& taught_by) {
       auto student = start();
-      WithAbd<Ood, loss::KlBatch> method{taught_by, {student, taught_by, {.search_steps = 10, .detach_clean = false}, {.temperature = 8}}, soft, {taught_by, suppress(o.layers)}};
+      WithAbd<Ood, loss::KlBatch> method{taught_by, {student, taught_by, {.search_steps = o.search_steps, .detach_clean = false}, {.temperature = 8}}, soft, {taught_by, suppress(o.layers)}};
       arm(name, student, [&] {
         defense::fit_in_phases(method, seen, first, options, late, 1);
         return "delta norm " + std::to_string(method.student_policy().perturbation_norm());
@@ -231,7 +233,7 @@ struct Experiment {
     if (wanted('g')) {
       auto student = start();
       Network<source::ZsktNet> generator(maker, seed + 20);
-      WithRetrospection<Method> method{teacher, {student, teacher, {.search_steps = 10}}, {}, {}, {generator, schedule}};
+      WithRetrospection<Method> method{teacher, {student, teacher, {.search_steps = o.search_steps}}, {}, {}, {generator, schedule}};
       arm("(g) " + name + " + SR", student, [&] { return defense::fit_in_phases(method, data::None{}, first, options, late, 1), with_norm(method); });
     }
     const auto defended = [&](const std::string& label, const defense::RetrospectionOptions& search) {
@@ -243,8 +245,8 @@ struct Experiment {
         return verdict(method.source_policy().outcome()) + ", " + with_norm(method);
       });
     };
-    if (wanted('h')) defended("(h) " + name + " + SV + SR", {.search_steps = 10});
-    if (wanted('l')) defended("(iv) " + name + " + SV + SR, random perturbation", {.search_steps = 0, .initial_noise = norm / std::sqrt(256.0 * static_cast<double>(channels))});
+    if (wanted('h')) defended("(h) " + name + " + SV + SR", {.search_steps = o.search_steps});
+    if (wanted('l')) defended("(iv) " + name + " + SV + SR, random perturbation", {.search_steps = 0, .initial_noise = norm / std::sqrt(static_cast<double>(size * size * channels))});
   }
 
   void table() const {
@@ -266,7 +268,7 @@ int main(int argc, char** argv) {
   Options o;
   std::map<std::string, std::string*> words{{"--data", &o.data}, {"--set", &o.set}, {"--trigger", &o.trigger}, {"--source", &o.source}, {"--arms", &o.arms}};
   std::map<std::string, int*> counts{{"--seeds", &o.seeds}, {"--first-seed", &o.first_seed}, {"--validate", &o.validate}, {"--ood-epochs", &o.ood_epochs},
-                                     {"--patches", &o.patches}, {"--batches", &o.batches}, {"--late", &o.late}, {"--tested-batches", &o.tested_batches}, {"--layers", &o.layers},
+                                     {"--patches", &o.patches}, {"--batches", &o.batches}, {"--late", &o.late}, {"--tested-batches", &o.tested_batches}, {"--layers", &o.layers}, {"--search-steps", &o.search_steps},
                                      {"--width", &o.width}, {"--maker", &o.maker}, {"--teacher-epochs", &o.teacher_epochs}};
   std::map<std::string, double*> numbers{{"--lambda", &o.lambda}, {"--late-rate", &o.late_rate}};
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -278,6 +280,12 @@ int main(int argc, char** argv) {
   }
   auto [train, test] = [&]() -> TrainTest<4> {
     if (o.set == "cifar10") return {halved(data::load_cifar({o.data + "/cifar10/train.bin"})), halved(data::load_cifar({o.data + "/cifar10/test.bin"}))};
+    if (o.set == "digits") {  // 8 x 8 as they are
+      const auto flat = data::load_digits(o.data + "/digits");
+      Dataset<4> images{Tensor<float, 4>(Shape<4>{flat.size(), 8, 8, 1}), flat.labels, flat.classes, flat.name};
+      std::copy(flat.inputs.begin(), flat.inputs.end(), images.inputs.begin());
+      return images.split(0.7, 1);
+    }
     auto whole = data::load_mnist(o.data + "/" + o.set);
     return {halved(whole.train), halved(whole.test)};
   }();
@@ -290,9 +298,9 @@ int main(int argc, char** argv) {
   double sum = 0, squares = 0;
   for (const float x : train.inputs) sum += static_cast<double>(x), squares += static_cast<double>(x) * static_cast<double>(x);
   const double n = static_cast<double>(train.inputs.size()), mean = sum / n, deviation = std::sqrt(squares / n - mean * mean);
-  const auto pattern = source::dead_leaves(16, 16, train.inputs.extent(3), 5);
+  const auto pattern = source::dead_leaves(train.inputs.extent(1), train.inputs.extent(2), train.inputs.extent(3), 5);
   const auto go = [&, &train = train, &test = test](auto trigger) {
-    Experiment<decltype(trigger)> experiment{.o = o, .trigger = trigger, .channels = train.inputs.extent(3), .mean = mean, .deviation = deviation,
+    Experiment<decltype(trigger)> experiment{.o = o, .trigger = trigger, .channels = train.inputs.extent(3), .size = train.inputs.extent(1), .mean = mean, .deviation = deviation,
                                              .accuracy = {}, .success = {}, .seconds = {}, .order = {}};
     for (int s = 0; s < o.seeds; ++s) experiment.run(train, test, static_cast<std::uint64_t>(1000 * (o.first_seed + s)));
     experiment.table();
