@@ -32,7 +32,7 @@ using WithRetrospection = typename Method::template with_student<
     defense::SelfRetrospection<typename Method::student, architecture_of<typename Method::teacher>, Kl>>;
 
 /// Anti-Backdoor Data-Free distillation around any data-free method, which stays as it is: vaccine early, self-retrospection
-/// late. Hong et al. 2023, "Revisiting Data-Free Knowledge Distillation with Poisoned Teachers". Example:
+/// late. Hong et al. 2023, "Revisiting Data-Free Knowledge Distillation with Poisoned Teachers". Examples: examples/anti_backdoor.cpp,
 /// benchmarks/abd/abd.cpp.
 template <class Method, class Kl = loss::KlMean>
 using WithAbd = WithRetrospection<WithVaccine<Method>, Kl>;
