@@ -1,3 +1,3 @@
 #include "prelude.hpp"
-using Dot = Hinton<Net, student::TwoChannel<Net>>;
-void right(Dot& method, Dataset<2>& data) { fit(method, data, optim::Sgd{}); }
+using TwoVelocities = Hinton<Net, student::TwoChannel<Net>>;
+void right(TwoVelocities& method, Dataset<2>& data) { fit(method, data, optim::Sgd{}); }
