@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <retort/loss/cross_entropy.hpp>
 #include <retort/loss/forward_kl.hpp>
 #include <retort/loss/standardized.hpp>
