@@ -8,6 +8,7 @@
 #include <jpeglib.h>
 
 #include <algorithm>
+#include <retort/backend/cpu.hpp>
 #include <retort/core/tensor.hpp>
 #include <retort/data/file.hpp>
 #include <string>

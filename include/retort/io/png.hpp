@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <retort/backend/cpu.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/tensor.hpp>
 #include <string>

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <retort/core/rng.hpp>
 #include <retort/core/tensor.hpp>
+#include <vector>
 
 namespace retort::source {
 

@@ -1,6 +1,9 @@
 #pragma once
 // The names of the taps of all zoo networks, so that one loss fits every pair of them.
 
+#include <retort/nn/activation.hpp>
+#include <retort/nn/conv2d.hpp>
+#include <retort/nn/pool.hpp>
 #include <retort/nn/repeat.hpp>
 #include <retort/nn/reveal.hpp>
 
