@@ -66,7 +66,8 @@ concept SourcePolicy = requires {
   "`State<T, B, Data>` with begin, next and batches; see retort/source/dataset.hpp"
 
 /// A predictor says how the distilled model answers. Members: `using role = retort::role::predictor` and
-/// `answer(pass, network, batch)`. See retort/predict/student_only.hpp.
+/// `answer(pass, network, batch)`; optionally `build(teacher)`, called once the teacher is prepared (a base of what it knows). See
+/// retort/predict/student_only.hpp and retrieval.hpp.
 template <class P>
 concept PredictorPolicy = requires {
   typename P::role;

@@ -34,6 +34,7 @@
 #include <retort/loss/skew_kl.hpp>
 #include <retort/loss/soft_cross_entropy.hpp>
 #include <retort/loss/standardized.hpp>
+#include <retort/loss/supervised_contrastive.hpp>
 #include <retort/loss/symmetric_kl.hpp>
 #include <retort/loss/top_k.hpp>
 #include <retort/loss/total_variation.hpp>
@@ -48,7 +49,9 @@
 #include <retort/method/disk.hpp>
 #include <retort/method/hinton.hpp>
 #include <retort/method/out_of_distribution.hpp>
+#include <retort/method/reaugkd.hpp>
 #include <retort/method/zskt.hpp>
+#include <retort/retrieval/calibrator.hpp>
 #include <retort/source/two_views.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/student/two_channel.hpp>

@@ -6,6 +6,7 @@
 #include <retort/backend/cpu_conv.hpp>
 #include <retort/backend/cpu_elementwise.hpp>
 #include <retort/backend/cpu_gemm.hpp>
+#include <retort/backend/cpu_nearest.hpp>
 #include <retort/backend/cpu_norm.hpp>
 #include <retort/backend/cpu_pool.hpp>
 #include <retort/backend/cpu_row_loss.hpp>
@@ -24,6 +25,7 @@ struct Kernels<Cpu> : cpu::Elementwise,
                       cpu::Normalization,
                       cpu::Pooling,
                       cpu::Selection,
-                      cpu::Contrast {};
+                      cpu::Contrast,
+                      cpu::Nearest {};
 
 }  // namespace retort

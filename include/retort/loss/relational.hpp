@@ -3,6 +3,7 @@
 
 #include <retort/autograd/ops_loss.hpp>
 #include <retort/loss/feature.hpp>
+#include <retort/loss/forward_kl.hpp>
 
 namespace retort::loss {
 
@@ -105,6 +106,69 @@ struct ProbabilisticTransfer {
     const auto a = similarity(s), b = similarity(t);
     const auto ratio = divide(tape, activate(tape, shift, b), activate(tape, shift, a));
     return mean(tape, multiply(tape, b, activate(tape, functor::Log{}, ratio)));
+  }
+};
+
+namespace detail {
+/// What keeps pairs out of a softmax over a batch: added to a logit at temperature T, it leaves no probability there.
+template <class T>
+constexpr T withheld(double temperature) {
+  return static_cast<T>(-1e4 * temperature);
+}
+/// An N x N constant with `at(i, j)` in place (i, j), for the host to fill.
+template <class T, class B, class F>
+Var<T, 2> pair_constant(Tape<T, B>& tape, index_t n, F&& at) {
+  static_assert(B::host_accessible, "retort: losses over the pairs of a batch fill tables on the host; train them on the CPU backend");
+  const View<T, 2> table = tape.allocate(Shape<2>{n, n});
+  for (index_t i = 0; i < n; ++i)
+    for (index_t j = 0; j < n; ++j) table(i, j) = at(i, j);
+  return tape.constant(table);
+}
+}  // namespace detail
+
+/// Whether the sample itself is among those that RelationalKl compares it with.
+struct WithSelf {};
+struct WithoutSelf {};
+/// What RelationalKl compares: cosines (both sides scaled to norm 1), or inner products as they are.
+struct Cosine {};
+struct InnerProduct {};
+
+/// The student's embeddings learn to query the teacher's: for each sample the student's distribution over the batch's teacher
+/// embeddings follows the teacher's own. With unit rows x (student) and z (teacher), q_ij = softmax_j(z_i.z_j / temperature) and
+/// p_ij = softmax_j(x_i.z_j / temperature), the value is mean_i KL(q_i || p_i); gradient by x_i: sum_j (p_ij - q_ij) z_j / (N
+/// temperature). A relational part of ReAugKD (Zhang et al. 2023), reconstructed: see method/reaugkd.hpp. A batch of one
+/// sample has value and gradient 0. Throws shape_error when the widths differ.
+///
+/// `Divergence` is a row loss of student and teacher logits with a `temperature` (ReverseKl for the other direction), `Self`
+/// WithSelf or WithoutSelf, `Similarity` Cosine or InnerProduct.
+template <class Divergence = ForwardKl<BatchMean, NoTSquared>, class Self = WithSelf, class Similarity = Cosine>
+struct RelationalKl {
+  static_assert(std::is_same_v<Self, WithSelf> || std::is_same_v<Self, WithoutSelf>,
+                "retort: loss::RelationalKl compares a sample with the batch either loss::WithSelf or loss::WithoutSelf; see retort/loss/relational.hpp");
+  static_assert(std::is_same_v<Similarity, Cosine> || std::is_same_v<Similarity, InnerProduct>,
+                "retort: loss::RelationalKl measures similarity by loss::Cosine or loss::InnerProduct; see retort/loss/relational.hpp");
+  double temperature = 0.1;  ///< > 0
+
+  template <class T, class B>
+  Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 2> s, Var<T, 2> t) const {
+    detail::require_same_shape("loss::RelationalKl", s, t);
+    require<value_error>(temperature > 0, "loss::RelationalKl: expected a temperature above 0, got ", temperature);
+    const index_t n = s.extent(0);
+    if (n == 1) return scale(tape, T(0), sum(tape, s));
+    const auto unit = [&](Var<T, 2> x) {
+      if constexpr (std::is_same_v<Similarity, Cosine>)
+        return normalized(tape, x, 1);
+      else
+        return x;
+    };
+    const Var<T, 2> x = unit(s), z = unit(tape.detach(t));
+    Var<T, 2> queries = matmul_transposed(tape, x, z), keys = matmul_transposed(tape, z, z);
+    if constexpr (std::is_same_v<Self, WithoutSelf>) {
+      const auto apart = detail::pair_constant(tape, n, [&](index_t i, index_t j) { return i == j ? detail::withheld<T>(temperature) : T(0); });
+      queries = add(tape, queries, apart);
+      keys = add(tape, keys, apart);
+    }
+    return row_loss(tape, Divergence{.temperature = temperature}, RowLossInputs<T>{.student = queries, .teacher = keys});
   }
 };
 

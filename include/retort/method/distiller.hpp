@@ -117,6 +117,7 @@ class Distiller {
     one(teacher_);
     one(student_);
     one(censor_);
+    if constexpr (requires { predictor_.build(teacher_); }) predictor_.build(teacher_);
   }
 
   /// Makes the state of a learned loss, a function of the run's seed and of the shapes that a first batch gives.

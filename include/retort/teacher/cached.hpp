@@ -2,6 +2,7 @@
 
 #include <retort/predict/logits.hpp>
 #include <retort/teacher/frozen.hpp>
+#include <retort/teacher/table.hpp>
 
 namespace retort::teacher {
 
@@ -34,14 +35,7 @@ class Cached {
   }
   template <class T, class B, class E>
   Var<T, 2> answer(Pass<T, B>& pass, const E& batch) const {
-    const View<T, 2> out = pass.tape.allocate(Shape<2>{batch.ids.size(), table_.extent(1)});
-    for (index_t i = 0; i < batch.ids.size(); ++i) {
-      const index_t id = batch.ids.data[i];
-      require<value_error>(id >= 0 && id < table_.extent(0), "teacher::Cached: sample ", id, " is not among the ", table_.extent(0),
-                           " cached ones");
-      for (index_t c = 0; c < table_.extent(1); ++c) out(i, c) = static_cast<T>(table_(id, c));
-    }
-    return pass.tape.constant(out);
+    return detail::table_rows("teacher::Cached", pass, table_.view(), batch.ids);
   }
   std::string describe() const { return "cached " + inner_.describe(); }
 

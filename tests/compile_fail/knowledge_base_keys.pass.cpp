@@ -1,0 +1,2 @@
+#include "prelude.hpp"
+retrieval::KnowledgeBase<std::int8_t> right;

@@ -1,0 +1,2 @@
+#include "prelude.hpp"
+loss::RelationalKl<loss::ForwardKl<BatchMean, loss::NoTSquared>, loss::WithoutSelf, loss::InnerProduct> right;
