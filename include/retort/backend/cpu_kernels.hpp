@@ -6,6 +6,7 @@
 #include <retort/backend/cpu_conv.hpp>
 #include <retort/backend/cpu_elementwise.hpp>
 #include <retort/backend/cpu_gemm.hpp>
+#include <retort/backend/cpu_graph.hpp>
 #include <retort/backend/cpu_nearest.hpp>
 #include <retort/backend/cpu_norm.hpp>
 #include <retort/backend/cpu_pool.hpp>
@@ -26,6 +27,7 @@ struct Kernels<Cpu> : cpu::Elementwise,
                       cpu::Pooling,
                       cpu::Selection,
                       cpu::Contrast,
-                      cpu::Nearest {};
+                      cpu::Nearest,
+                      cpu::GraphKernels {};
 
 }  // namespace retort
