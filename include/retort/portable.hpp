@@ -12,8 +12,10 @@
 #include <retort/data/csv.hpp>
 #include <retort/data/digits.hpp>
 #include <retort/data/gather.hpp>
+#include <retort/data/graph_files.hpp>
 #include <retort/data/idx.hpp>
 #include <retort/defense/with_abd.hpp>
+#include <retort/graph/similarity.hpp>
 #include <retort/loss/contrastive.hpp>
 #include <retort/loss/cross_entropy.hpp>
 #include <retort/loss/curriculum.hpp>
@@ -24,6 +26,7 @@
 #include <retort/loss/logit_distance.hpp>
 #include <retort/loss/mini_finetuning.hpp>
 #include <retort/loss/multi_level.hpp>
+#include <retort/loss/node.hpp>
 #include <retort/loss/normalized.hpp>
 #include <retort/loss/peers.hpp>
 #include <retort/loss/regularizers.hpp>
@@ -51,7 +54,9 @@
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/reaugkd.hpp>
 #include <retort/method/zskt.hpp>
+#include <retort/nn/graph/plp.hpp>
 #include <retort/retrieval/calibrator.hpp>
+#include <retort/source/graph.hpp>
 #include <retort/source/two_views.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/student/two_channel.hpp>
@@ -60,4 +65,5 @@
 #include <retort/train/chains.hpp>
 #include <retort/train/fit.hpp>
 #include <retort/train/generations.hpp>
+#include <retort/train/keep_best.hpp>
 #include <retort/train/statistics.hpp>

@@ -30,6 +30,13 @@ template <class Policy>
 const Dataset<4>& base(const Augmented<Policy>& d) {
   return *d.dataset;
 }
+/// Data of a graph (data/nodes.hpp, data/graphs.hpp) says so itself: `using graph_data = void`.
+template <class D>
+concept GraphData = requires { typename D::graph_data; };
+template <GraphData D>
+const D& base(const D& d) {
+  return d;
+}
 template <class D>
 inline constexpr bool is_augmented = requires(const D& d) { d.policy; };
 /// Rank of the inputs of a set, augmented or not.

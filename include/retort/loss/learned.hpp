@@ -69,8 +69,10 @@ template <class E>
 auto own_pass(const E& exchange, std::uint64_t stream = 0) {
   using Tape = std::remove_reference_t<decltype(exchange.tape)>;
   using P = Pass<typename Tape::value_type, typename Tape::backend_type>;
-  return exchange.turn == decltype(exchange.turn){} ? P::training(exchange.tape, exchange.rng.fork(0x6c6f7373).fork(stream))
-                                                    : P::frozen(exchange.tape);
+  auto pass = exchange.turn == decltype(exchange.turn){} ? P::training(exchange.tape, exchange.rng.fork(0x6c6f7373).fork(stream))
+                                                         : P::frozen(exchange.tape);
+  if constexpr (requires { exchange.graph; }) pass.graph = exchange.graph;
+  return pass;
 }
 
 }  // namespace retort::loss

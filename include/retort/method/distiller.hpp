@@ -194,10 +194,13 @@ class Distiller {
     const Question<decltype(input)> question{input, batch.ids, block};
     auto frozen = pass_type::frozen(tape);
     auto learning = block == Block::student ? pass_type::training(tape, rng.fork(0)) : pass_type::frozen(tape);
+    if constexpr (requires { batch.graph; }) frozen.graph = learning.graph = batch.graph;
     auto taught = recall(memory, tape, [&] { return teacher_.answer(frozen, question); });
     auto learned = student_.answer(learning, question);
-    return Exchange<scalar, context, decltype(input), decltype(learned), decltype(taught)>{
+    Exchange<scalar, context, decltype(input), decltype(learned), decltype(taught)> exchange{
         tape, input, batch.labels, batch.ids, learned, taught, {}, {}, {}, {}, block, progress, rng.fork(1)};
+    if constexpr (requires { batch.graph; }) exchange.graph = batch.graph;
+    return exchange;
   }
   template <class E>
   auto evaluate_loss(E& exchange) {

@@ -87,6 +87,7 @@ struct Exchange {
   Block turn = Block::student;                ///< whose turn it is
   Progress progress{};
   Rng rng{};                                  ///< for this turn alone
+  const GraphView<T>* graph = nullptr;        ///< of a batch of nodes or graphs; see graph/batch.hpp
 };
 
 }  // namespace retort

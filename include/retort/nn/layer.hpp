@@ -47,6 +47,9 @@ struct BatchNormObserver {
   std::vector<BatchNormInput<T>> seen;
 };
 
+template <class T>
+struct GraphView;
+
 /// One forward pass: the tape to record on, and how layers should behave.
 template <class T, class B>
 struct Pass {
@@ -57,6 +60,7 @@ struct Pass {
   Rng rng{};  ///< dropout masks; every drop takes the next fork
   std::uint64_t forks = 0;
   BatchNormObserver<T>* observer = nullptr;  ///< told what enters each batch normalisation, if set
+  const GraphView<T>* graph = nullptr;       ///< how the rows of the batch hang together, for graph layers; see graph/batch.hpp
 
   Rng next_rng() { return rng.fork(forks++); }
   /// Evaluation: no dropout, running statistics, no parameter gradients.
