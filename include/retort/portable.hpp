@@ -14,6 +14,7 @@
 #include <retort/data/gather.hpp>
 #include <retort/data/graph_files.hpp>
 #include <retort/data/idx.hpp>
+#include <retort/data/text.hpp>
 #include <retort/defense/with_abd.hpp>
 #include <retort/graph/similarity.hpp>
 #include <retort/loss/contrastive.hpp>
@@ -57,6 +58,7 @@
 #include <retort/nn/graph/plp.hpp>
 #include <retort/retrieval/calibrator.hpp>
 #include <retort/source/graph.hpp>
+#include <retort/nn/text.hpp>
 #include <retort/source/two_views.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/student/two_channel.hpp>

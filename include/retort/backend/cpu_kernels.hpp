@@ -12,6 +12,7 @@
 #include <retort/backend/cpu_pool.hpp>
 #include <retort/backend/cpu_row_loss.hpp>
 #include <retort/backend/cpu_select.hpp>
+#include <retort/backend/cpu_sequence.hpp>
 #include <retort/backend/cpu_softmax.hpp>
 
 namespace retort {
@@ -28,6 +29,7 @@ struct Kernels<Cpu> : cpu::Elementwise,
                       cpu::Selection,
                       cpu::Contrast,
                       cpu::Nearest,
-                      cpu::GraphKernels {};
+                      cpu::GraphKernels,
+                      cpu::Sequences {};
 
 }  // namespace retort

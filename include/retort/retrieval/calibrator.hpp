@@ -38,7 +38,7 @@ struct Calibrator {
     require<value_error>(!k.empty() && !lambda.empty() && !temperature.empty(), "retrieval::Calibrator: a grid is empty: ", k.size(), " values of k, ",
                          lambda.size(), " of lambda, ", temperature.size(), " of the temperature");
     require<shape_error>(own.shape == Shape<2>{labels.size(), base.classes()} && found.queries() == labels.size() && labels.size() > 0,
-                         "retrieval::Calibrator: ", labels.size(), " labels, ", found.queries(), " look-ups, probabilities of shape ", to_string(own.shape),
+                         "retrieval::Calibrator: ", labels.size(), " labels, ", found.queries(), " look-ups, probabilities of shape ", own.shape,
                          ", a base of ", base.classes(), " classes");
     const index_t largest = *std::max_element(k.begin(), k.end());
     require<value_error>(*std::min_element(k.begin(), k.end()) >= 1 && found.k() >= std::min(largest, base.size()), "retrieval::Calibrator: the grid asks for ",

@@ -81,11 +81,11 @@ class KnowledgeBase {
   /// copied into memory first.
   void add(View<const float, 2> keys, View<const float, 2> soft_labels) {
     const index_t width = width_ ? width_ : keys.extent(1), classes = classes_ ? classes_ : soft_labels.extent(1);
-    require<shape_error>(keys.extent(1) == width, "KnowledgeBase::add: expected keys of width ", width, ", got shape ", to_string(keys.shape));
+    require<shape_error>(keys.extent(1) == width, "KnowledgeBase::add: expected keys of width ", width, ", got shape ", keys.shape);
     require<shape_error>(soft_labels.shape == Shape<2>{keys.extent(0), classes}, "KnowledgeBase::add: expected soft labels of shape ",
-                         to_string(Shape<2>{keys.extent(0), classes}), ", got ", to_string(soft_labels.shape));
+                         Shape<2>{keys.extent(0), classes}, ", got ", soft_labels.shape);
     require<value_error>(width >= 1 && classes >= 2, "KnowledgeBase::add: expected a width of at least 1 and at least 2 classes, got keys of shape ",
-                         to_string(keys.shape), " and soft labels of shape ", to_string(soft_labels.shape));
+                         keys.shape, " and soft labels of shape ", soft_labels.shape);
     const index_t bad = first_not_finite(keys);
     require<value_error>(bad < 0, "KnowledgeBase::add: entry ", bad < 0 ? 0 : bad % width, " of key ", bad < 0 ? 0 : bad / width, " is not finite");
     for (index_t i = 0; i < soft_labels.extent(0); ++i) {
@@ -143,8 +143,8 @@ class KnowledgeBase {
   void nearest(B& backend, View<const float, 2> queries, View<index_t, 2> ids, View<float, 2> scores, View<const index_t, 1> exclude = {}) const {
     check(queries, ids.extent(1));
     require<shape_error>(ids.shape == Shape<2>{queries.extent(0), ids.extent(1)} && scores.shape == ids.shape && ids.extent(1) <= size_,
-                         "KnowledgeBase::nearest: ", queries.extent(0), " queries and ", size_, " keys, but results of shapes ", to_string(ids.shape), " and ",
-                         to_string(scores.shape));
+                         "KnowledgeBase::nearest: ", queries.extent(0), " queries and ", size_, " keys, but results of shapes ", ids.shape, " and ",
+                         scores.shape);
     require<shape_error>(exclude.size() == 0 || exclude.size() == queries.extent(0), "KnowledgeBase::nearest: expected ", queries.extent(0),
                          " excluded ids, got ", exclude.size());
     Kernels<B>::nearest(backend, queries, keys(), scale_data_, exclude, ids, scores);
@@ -249,7 +249,7 @@ class KnowledgeBase {
   void check(View<const float, 2> queries, index_t k) const {
     require<value_error>(size_ > 0, "KnowledgeBase::nearest: the base is empty; add the training items first");
     require<value_error>(k >= 1, "KnowledgeBase::nearest: expected k of at least 1, got ", k);
-    require<shape_error>(queries.extent(1) == width_, "KnowledgeBase::nearest: expected queries of width ", width_, ", got shape ", to_string(queries.shape));
+    require<shape_error>(queries.extent(1) == width_, "KnowledgeBase::nearest: expected queries of width ", width_, ", got shape ", queries.shape);
     const index_t bad = first_not_finite(queries);
     require<value_error>(bad < 0, "KnowledgeBase::nearest: query ", bad < 0 ? 0 : bad / width_, " is not finite");
   }
