@@ -148,8 +148,8 @@ TEST_CASE("text networks: parameter gradients by differences") {
   check_parameters(nn::zoo::bag_of_words(5, {4, 3}, 2));
   check_parameters(nn::zoo::text_cnn(5, 3, 2, 2, 0, {2, 3}));
   check_parameters(nn::zoo::text_transformer(5, 4, 4, 2, 2, 2, 0));
-  check_parameters(nn::Sequential<nn::TokenEmbedding, nn::Conv1d, nn::Relu, nn::MultiHeadAttention, nn::MeanOverTime>(
-      nn::TokenEmbedding{5, 3}, nn::Conv1d{3, 4, 3}, nn::Relu{}, nn::MultiHeadAttention{4, 2}, nn::MeanOverTime{}));
+  check_parameters(nn::Sequential<nn::TokenEmbedding, nn::Conv1d, nn::Relu, nn::Positionwise<nn::Linear>, nn::MultiHeadAttention, nn::MeanOverTime>(
+      nn::TokenEmbedding{5, 3}, nn::Conv1d{3, 4, 3}, nn::Relu{}, {nn::Linear{4, 6}}, nn::MultiHeadAttention{6, 2}, nn::MeanOverTime{}));
 }
 
 TEST_CASE("text networks are blind to padding: more of it, or longer neighbours in the batch, change nothing") {

@@ -132,6 +132,24 @@ struct TokenEmbedding {
   std::string describe() const { return retort::detail::concat("TokenEmbedding(", tokens, ", ", width, ", ", positions, " positions)"); }
 };
 
+/// A layer over rows (Linear, Dropout, an activation) at every position of a Sequence.
+template <class Layer>
+struct Positionwise {
+  Layer layer{};
+
+  template <class T, class B>
+  using State = typename Layer::template State<T, B>;
+  template <class T, class B>
+  State<T, B> make(Rng& rng) const {
+    return layer.template make<T, B>(rng);
+  }
+  template <class T, class B>
+  Sequence<T> forward(State<T, B>& s, Pass<T, B>& pass, Sequence<T> x) const {
+    return x.with_rows(pass.tape, layer.forward(s, pass, x.rows(pass.tape)));
+  }
+  std::string describe() const { return "Positionwise(" + layer.describe() + ")"; }
+};
+
 /// 1-D convolution over the positions of a Sequence, centred, zero outside the sentence.
 struct Conv1d {
   index_t in = 0, out = 0;

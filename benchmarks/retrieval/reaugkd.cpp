@@ -1,0 +1,248 @@
+// ReAugKD-1: does a small student answer better when it may look up what its teacher knew of the training items? All arms from one
+// start and equal passes, on TREC or SST-2. Usage: reaugkd_experiment [name=value ...]
+//   set=trec|sst2 seeds=5 first_seed=0 part=1 (share of the training set that everyone sees) teacher=cnn|bag|given given=FOLDER
+//   split=test|validation epochs=30 teacher_epochs=15 alpha=1 tau=0.1 tau_r=0 (0: tau) width=16 hard=0 criterion=accuracy|log_loss
+//   sweep=0 (1: alpha and tau of a grid, measured on one half of the validation split, k and lambda chosen on the other)
+
+#include <numeric>
+#include <retort/nn/zoo/text.hpp>
+
+#include "trial.hpp"
+
+using namespace experiment;
+
+namespace {
+
+struct embedding;
+using TeacherBag = nn::Sequential<nn::EmbeddingBag, nn::Relu, nn::Dropout, nn::Linear, nn::Relu, nn::Tap<embedding>, nn::Dropout, nn::Linear>;
+using TeacherCnn = nn::Sequential<nn::TokenEmbedding, nn::Positionwise<nn::Dropout>, nn::ConvolutionBank, nn::Tap<embedding>, nn::Dropout, nn::Linear>;
+using StudentNet = nn::Sequential<nn::EmbeddingBag, nn::Tap<embedding>, nn::Relu, nn::Linear>;
+using Method = ReAugKd<teacher::Given<embedding>, StudentNet, embedding>;
+
+struct World {
+  Dataset<2> train, validation, test;
+  index_t tokens = 0;
+};
+/// Everything of a seed: the split of TREC (SST-2 has a published one), the part of the training set, words of it alone.
+World load(const Arguments& a, std::uint64_t seed) {
+  const std::string folder = std::string(RETORT_DATA_DIR) + "/text";
+  const bool trec = a.text("set", "trec") == "trec";
+  const data::TextSplit all = trec ? data::load_trec(folder) : data::load_sst2(folder);
+  std::vector<std::vector<index_t>> members(static_cast<std::size_t>(all.train.classes));
+  for (std::size_t i = 0; i < all.train.labels.size(); ++i) members[static_cast<std::size_t>(all.train.labels[i])].push_back(static_cast<index_t>(i));
+  const auto pick = [](const data::Text& from, const std::vector<index_t>& at) {
+    data::Text out{{}, {}, from.classes, from.name};
+    for (const index_t i : at) out.sentences.push_back(from.sentences[static_cast<std::size_t>(i)]), out.labels.push_back(from.labels[static_cast<std::size_t>(i)]);
+    return out;
+  };
+  std::vector<index_t> learn, choose;  // a sixth of TREC's training set, class by class, is its validation split
+  for (std::size_t c = 0; c < members.size(); ++c) {
+    auto& own = members[c];
+    Rng rng = Rng(seed).fork(c);
+    rng.shuffle(own);
+    const std::size_t held = trec ? own.size() / 6 : 0;
+    choose.insert(choose.end(), own.begin(), own.begin() + static_cast<std::ptrdiff_t>(held));
+    const auto rest = static_cast<std::size_t>(std::llround(a.number("part", 1) * static_cast<double>(own.size() - held)));
+    learn.insert(learn.end(), own.begin() + static_cast<std::ptrdiff_t>(held), own.begin() + static_cast<std::ptrdiff_t>(held + rest));
+  }
+  std::sort(learn.begin(), learn.end());
+  const data::Text train = pick(all.train, learn), validation = trec ? pick(all.train, choose) : all.validation;
+  const auto words = data::Words::from(train.sentences, {.least = a.count("least", 1)});
+  return {data::tokens(train, words, 60), data::tokens(validation, words, 60), data::tokens(all.test, words, 60), words.size()};
+}
+
+/// Soft labels and embeddings of a set.
+struct Known {
+  Tensor<float, 2> soft, embeddings;
+};
+template <class Net>
+Known know(Network<Net>& teacher, const Dataset<2>& data) {
+  Cpu cpu;
+  Known out{predict_logits<float>(cpu, data, [&](auto& pass, const auto& b) { return softmax(pass.tape, result_of(teacher.forward(pass, b.input))); }),
+            predict_logits<float>(cpu, data, [&](auto& pass, const auto& b) { return tap<embedding>(teacher.forward(pass, b.input)); })};
+  return out;
+}
+struct Teacher {
+  Known train, validation, test;
+};
+template <class Net>
+Teacher train_teacher(Net net, const World& w, const Arguments& a, std::uint64_t seed) {
+  Network<Net> teacher(std::move(net), seed);
+  LabelsOnly<Net> method{teacher::None{}, teacher, {.label_smoothing = a.number("smoothing", 0)}};
+  fit(method, w.train, optim::Adam{.lr = static_cast<float>(a.number("teacher_lr", 1e-3)), .schedule = {.rule = optim::Cosine{}}},
+      {.epochs = a.count("teacher_epochs", 15), .batch_size = 50, .seed = seed});
+  return {know(teacher, w.train), know(teacher, w.validation), know(teacher, w.test)};
+}
+Teacher make_teacher(const World& w, const Arguments& a, std::uint64_t seed) {
+  const index_t classes = w.train.classes;
+  if (a.text("teacher", "cnn") == "bag")
+    return train_teacher(TeacherBag(nn::EmbeddingBag{w.tokens, 128}, nn::Relu{}, nn::Dropout{0.3f}, nn::Linear{128, 64}, nn::Relu{}, {}, nn::Dropout{0.3f},
+                                    nn::Linear{64, classes}), w, a, seed);
+  return train_teacher(TeacherCnn(nn::TokenEmbedding{w.tokens, 64}, {nn::Dropout{0.3f}}, nn::ConvolutionBank{64, 32, {1, 2, 3}}, {}, nn::Dropout{0.5f},
+                                  nn::Linear{96, classes}), w, a, seed);
+}
+
+double accuracy_of(View<const float, 2> scores, const Dataset<2>& data) { return 100 * metrics::accuracy(scores, data.label_view()); }
+
+/// A student's probabilities and its queries (norm 1) on a set.
+Known ask(Network<StudentNet>& student, const Dataset<2>& data) {
+  Known out = know(student, data);
+  retrieval::scale_to_unit(out.embeddings.view());
+  return out;
+}
+double mixed_accuracy(const retrieval::KnowledgeBase<>& base, const retrieval::Neighbours& found, const Known& own, const retrieval::Setting& s, const Dataset<2>& data) {
+  const auto retrieved = retrieval::retrieved_labels(base, found, s.temperature, s.k);
+  Tensor<float, 2> out(own.soft.shape());
+  for (index_t i = 0; i < out.size(); ++i) out.data()[i] = retrieval::mixed(s.lambda, own.soft.data()[i], retrieved.data()[i]);
+  return accuracy_of(out.view(), data);
+}
+/// Share of the student's first k neighbours that the teacher's own query finds among its first k.
+double recall(const retrieval::Neighbours& a, const retrieval::Neighbours& b, index_t k) {
+  index_t hits = 0;
+  for (index_t q = 0; q < a.queries(); ++q)
+    for (index_t j = 0; j < k; ++j) hits += std::count(b.ids.view().row(q), b.ids.view().row(q) + k, a.ids(q, j)) > 0;
+  return 100 * static_cast<double>(hits) / static_cast<double>(k * a.queries());
+}
+
+struct Trained {
+  Network<StudentNet> student;
+  std::unique_ptr<Method> method;
+};
+Trained train(const World& w, const Teacher& t, const Arguments& a, double alpha, double tau, std::uint64_t seed) {
+  const index_t width = a.count("width", 16);
+  Trained out{Network<StudentNet>(StudentNet(nn::EmbeddingBag{w.tokens, width}, {}, nn::Relu{}, nn::Linear{width, w.train.classes}), seed + 100), nullptr};
+  teacher::HeadOptions head{.width = width, .loss = {.temperature = a.number("tau_c", 0.1)}, .epochs = a.count("head_epochs", 20)};
+  out.method = std::make_unique<Method>(Method::teacher{teacher::Given<embedding>(t.train.soft.clone(), t.train.embeddings.clone()), head}, out.student,
+                                        Method::loss{.hard = {.weight = a.number("hard", 0)}, .relation = {.loss = {.temperature = tau}, .weight = alpha}});
+  fit(*out.method, w.train, optim::Adam{.lr = static_cast<float>(a.number("lr", 5e-3)), .schedule = {.rule = optim::Cosine{}}},
+      {.epochs = a.count("epochs", 30), .batch_size = a.count("batch", 64), .seed = seed});
+  return out;
+}
+retrieval::Calibrator calibrator(const Arguments& a, double tau) {
+  const double tau_r = a.number("tau_r", 0);
+  return {.temperature = {tau_r > 0 ? tau_r : tau}, .criterion = a.text("criterion", "accuracy") == "accuracy" ? retrieval::Criterion::accuracy : retrieval::Criterion::log_loss};
+}
+
+/// alpha and tau on the validation split: k and lambda are chosen on one half of it, the other is measured, and the other way round.
+void sweep(const Arguments& a) {
+  Cpu cpu;
+  std::map<std::pair<double, double>, std::array<double, 3>> sums;
+  const int seeds = a.count("seeds", 2), first = a.count("first_seed", 100);
+  for (int seed = first; seed < first + seeds; ++seed) {
+    const auto s = static_cast<std::uint64_t>(seed);
+    const World w = load(a, s);
+    const Teacher teacher = make_teacher(w, a, s);
+    std::clog << "seed " << seed << ": teacher " << accuracy_of(teacher.validation.soft.view(), w.validation) << '\n';
+    const auto halves = w.validation.split(0.5, 1);
+    for (const double alpha : {0.1, 1., 10.})
+      for (const double tau : {0.05, 0.1, 0.5, 1.}) {
+        Trained t = train(w, teacher, a, alpha, tau, s);
+        const auto& base = t.method->predictor_policy().base;
+        auto& sum = sums[{alpha, tau}];
+        for (const bool turned : {false, true}) {
+          const Dataset<2>&one = turned ? halves.test : halves.train, &other = turned ? halves.train : halves.test;
+          const Known on = ask(t.student, one), off = ask(t.student, other);
+          const auto chosen = calibrator(a, tau)(base, base.nearest(cpu, on.embeddings.view(), 32), on.soft.view(), one.label_view());
+          const auto found = base.nearest(cpu, off.embeddings.view(), 32);
+          sum[0] += accuracy_of(off.soft.view(), other) / (2 * seeds);
+          sum[1] += mixed_accuracy(base, found, off, chosen.best, other) / (2 * seeds);
+          sum[2] += mixed_accuracy(base, found, off, {8, 0, tau}, other) / (2 * seeds);
+        }
+      }
+  }
+  std::cout << "|alpha|tau|student alone|with retrieval|retrieval alone, k 8|\n|---|---|---|---|---|\n" << std::fixed << std::setprecision(2);
+  for (const auto& [at, sum] : sums) std::cout << '|' << at.first << '|' << at.second << '|' << sum[0] << '|' << sum[1] << '|' << sum[2] << "|\n";
+}
+
+void run(const Arguments& a) {
+  Cpu cpu;
+  const int seeds = a.count("seeds", 5), first = a.count("first_seed", 0);
+  const double alpha = a.number("alpha", 1), tau = a.number("tau", 0.1);
+  Table table, aligned;
+  std::map<std::pair<index_t, double>, double> by_setting;
+  for (int seed = first; seed < first + seeds; ++seed) {
+    const auto s = static_cast<std::uint64_t>(seed);
+    const World w = load(a, s);
+    const Teacher teacher = make_teacher(w, a, s);
+    const bool on_test = a.text("split", "test") == "test";
+    const Dataset<2>& held_out = on_test ? w.test : w.validation;
+    table.add("teacher", accuracy_of((on_test ? teacher.test : teacher.validation).soft.view(), held_out));
+
+    const auto measure = [&](Trained& t, const char* alone, const char* with, const char* only, bool full) {
+      const auto& base = t.method->predictor_policy().base;
+      const Known chosen_on = ask(t.student, w.validation), own = ask(t.student, held_out);
+      const auto calibrate = calibrator(a, tau);
+      const auto near = base.nearest(cpu, chosen_on.embeddings.view(), 32), found = base.nearest(cpu, own.embeddings.view(), 32);
+      const auto calibration = calibrate(base, near, chosen_on.soft.view(), w.validation.label_view());
+      auto knn = calibrate;
+      knn.lambda = {0};
+      const auto knn_best = knn(base, near, chosen_on.soft.view(), w.validation.label_view()).best;
+      table.add(alone, accuracy_of(own.soft.view(), held_out));
+      table.add(with, mixed_accuracy(base, found, own, calibration.best, held_out));
+      table.add(only, mixed_accuracy(base, found, own, knn_best, held_out));
+      if (!full) return;
+      std::clog << "seed " << seed << ": k " << calibration.best.k << ", lambda " << calibration.best.lambda << '\n';
+      aligned.add("k chosen", static_cast<double>(calibration.best.k)), aligned.add("lambda chosen", calibration.best.lambda);
+      for (const auto& tried : calibration.tried) by_setting[{tried.k, tried.lambda}] += mixed_accuracy(base, found, own, tried, held_out) / seeds;
+      std::vector<index_t> order(static_cast<std::size_t>(base.size()));
+      std::iota(order.begin(), order.end(), index_t{0});
+      Rng rng = Rng(s).fork(7);
+      rng.shuffle(order);
+      Tensor<float, 2> labels(base.soft_labels().shape);
+      for (index_t i = 0; i < base.size(); ++i) std::copy_n(base.soft_labels().row(order[static_cast<std::size_t>(i)]), base.classes(), labels.view().row(i));
+      retrieval::KnowledgeBase<> shuffled;
+      shuffled.add(base.keys(), labels.view());
+      table.add("full, shuffled base labels", mixed_accuracy(shuffled, found, own, calibration.best, held_out));
+      auto half = calibration.best;
+      half.lambda = 0.5;
+      table.add("full, lambda 0.5", mixed_accuracy(base, found, own, half, held_out));
+      table.add("full, lambda 0.5, shuffled base labels", mixed_accuracy(shuffled, found, own, half, held_out));
+      retrieval::KnowledgeBase<std::int8_t> small;
+      small.add(base.keys(), base.soft_labels());
+      const auto rounded = small.nearest(cpu, own.embeddings.view(), 32);
+      Tensor<float, 2> out(own.soft.shape());
+      const auto retrieved = retrieval::retrieved_labels(small, rounded, calibration.best.temperature, calibration.best.k);
+      for (index_t i = 0; i < out.size(); ++i) out.data()[i] = retrieval::mixed(calibration.best.lambda, own.soft.data()[i], retrieved.data()[i]);
+      table.add("full, int8 keys", accuracy_of(out.view(), held_out));
+      const auto z = t.method->teacher_policy().project((on_test ? teacher.test : teacher.validation).embeddings.view());
+      table.add("retrieval by the teacher's query (ceiling)", mixed_accuracy(base, base.nearest(cpu, z.view(), 32), own, knn_best, held_out));
+    };
+    const auto recall_of = [&](Trained& t, const char* name) {
+      const auto& base = t.method->predictor_policy().base;
+      const auto z = t.method->teacher_policy().project((on_test ? teacher.test : teacher.validation).embeddings.view());
+      aligned.add(name, recall(base.nearest(cpu, ask(t.student, held_out).embeddings.view(), 8), base.nearest(cpu, z.view(), 8), 8));
+    };
+    Trained kd = train(w, teacher, a, 0, tau, s), full = train(w, teacher, a, alpha, tau, s);
+    measure(kd, "KD", "KD, unaligned retrieval", "KD, retrieval alone", false);
+    measure(full, "KD + relational, no retrieval", "full: KD + relational + retrieval", "full, retrieval alone (lambda 0)", true);
+    recall_of(kd, "recall@8, alpha 0");
+    for (const double other : {0.1, 1., 10.}) {
+      if (other == alpha) {
+        recall_of(full, other == 0.1 ? "recall@8, alpha 0.1" : other == 1 ? "recall@8, alpha 1" : "recall@8, alpha 10");
+      } else if (a.count("recalls", 1)) {
+        Trained t = train(w, teacher, a, other, tau, s);
+        recall_of(t, other == 0.1 ? "recall@8, alpha 0.1" : other == 1 ? "recall@8, alpha 1" : "recall@8, alpha 10");
+      }
+    }
+    std::clog << "seed " << seed << " done\n";
+  }
+  table.print("KD + relational, no retrieval");
+  aligned.print("");
+  std::cout << "Mean accuracy by k (down) and lambda (across):\n\n|k|";
+  for (int l = 0; l <= 10; ++l) std::cout << std::fixed << std::setprecision(1) << 0.1 * l << '|';
+  std::cout << "\n|---|---|---|---|---|---|---|---|---|---|---|---|";
+  index_t row = 0;
+  for (const auto& [at, value] : by_setting) {
+    if (at.first != row) std::cout << "\n|" << (row = at.first) << '|';
+    std::cout << std::setprecision(2) << value << '|';
+  }
+  std::cout << "\n\n";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Arguments a(argc, argv);
+  print_header("reaugkd_experiment", a);
+  a.count("sweep", 0) ? sweep(a) : run(a);
+}
