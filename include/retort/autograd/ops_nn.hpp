@@ -334,6 +334,15 @@ Var<T, 4> max_pool(Tape<T, B>& tape, const PoolGeometry& geometry, Var<T, 4> x) 
   return out;
 }
 
+/// N x H x W x C to N x C: the maximum of each channel over the image. One window that covers the image: where it is not
+/// square, its overhang lies in the padding.
+template <class T, class B>
+Var<T, 2> global_max_pool(Tape<T, B>& tape, Var<T, 4> x) {
+  const auto height = static_cast<int>(x.extent(1)), width = static_cast<int>(x.extent(2));
+  const int overhang = std::abs(height - width), window = std::max(height, width) + overhang;
+  return flatten(tape, max_pool(tape, PoolGeometry{window, window, overhang}, x));
+}
+
 /// Mean over windows (taps inside the image only). Throws shape_error when no window fits.
 template <class T, class B>
 Var<T, 4> average_pool(Tape<T, B>& tape, const PoolGeometry& geometry, Var<T, 4> x) {

@@ -25,7 +25,7 @@ struct Conv2dGeometry {
   int groups = 1;  ///< C_in = C_out = groups is a depthwise convolution.
   friend constexpr bool operator==(const Conv2dGeometry&, const Conv2dGeometry&) = default;
 
-  Shape<4> output(Shape<4> x, index_t channels_out) const {
+  constexpr Shape<4> output(Shape<4> x, index_t channels_out) const {
     return {x[0], (x[1] + 2 * padding - kernel_h) / stride + 1, (x[2] + 2 * padding - kernel_w) / stride + 1,
             channels_out};
   }
@@ -35,7 +35,7 @@ struct Conv2dGeometry {
 /// inside the image.
 struct PoolGeometry {
   int kernel = 2, stride = 2, padding = 0;
-  Shape<4> output(Shape<4> x) const {
+  constexpr Shape<4> output(Shape<4> x) const {
     return {x[0], (x[1] + 2 * padding - kernel) / stride + 1, (x[2] + 2 * padding - kernel) / stride + 1, x[3]};
   }
 };

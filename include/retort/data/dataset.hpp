@@ -18,29 +18,33 @@ namespace retort {
 template <int Rank>
 struct TrainTest;
 
-/// Samples with class labels. Rank 2: N x features (tabular); rank 4: N x H x W x C (images, NHWC); in general the first
+/// Samples with class labels, or without: no labels and 0 classes. Rank 2: N x features (tabular); rank 4: N x H x W x C (images, NHWC); in general the first
 /// axis counts samples. Move-only, as tensors are; `subset` copies.
 template <int Rank>
 struct Dataset {
   static_assert(Rank >= 2, "retort::Dataset: the first axis counts samples, so the rank is at least 2");
 
   Tensor<float, Rank> inputs;
-  std::vector<std::int32_t> labels;  ///< one per sample, in [0, classes)
-  int classes = 0;
+  std::vector<std::int32_t> labels;  ///< one per sample, in [0, classes); empty: an unlabelled set
+  int classes = 0;                   ///< 0: an unlabelled set
   std::string name;  ///< for messages and reports
 
   /// Number of samples.
   index_t size() const { return inputs.extent(0); }
+  /// Whether there are labels.
+  bool labelled() const { return !labels.empty() || classes != 0; }
   /// The labels as losses and metrics take them.
   View<const std::int32_t, 1> label_view() const { return {labels.data(), {static_cast<index_t>(labels.size())}}; }
 
   /// Throws shape_error when inputs and labels differ in number, and value_error when the set is empty, has fewer than
-  /// two classes, holds a label outside [0, classes) or an input that is not finite.
+  /// two classes (but for an unlabelled set), holds a label outside [0, classes) or an input that is not finite.
   void validate() const {
     require<value_error>(!inputs.empty(), "dataset '", name, "' is empty: inputs ", to_string(inputs.shape()));
-    require<shape_error>(static_cast<index_t>(labels.size()) == size(), "dataset '", name, "': ", size(), " inputs ",
-                         to_string(inputs.shape()), " but ", labels.size(), " labels");
-    require<value_error>(classes >= 2, "dataset '", name, "': expected at least 2 classes, got ", classes);
+    if (labelled()) {
+      require<shape_error>(static_cast<index_t>(labels.size()) == size(), "dataset '", name, "': ", size(), " inputs ",
+                           to_string(inputs.shape()), " but ", labels.size(), " labels");
+      require<value_error>(classes >= 2, "dataset '", name, "': expected at least 2 classes, got ", classes);
+    }
     for (std::size_t i = 0; i < labels.size(); ++i)
       require<value_error>(labels[i] >= 0 && labels[i] < classes, "dataset '", name, "': sample ", i, " has label ",
                            labels[i], ", expected 0 to ", classes - 1);
@@ -62,7 +66,7 @@ struct Dataset {
     for (index_t i = 0; i < shape[0]; ++i) {
       const index_t from = indices[static_cast<std::size_t>(i)];
       std::memcpy(out.inputs.view().row(i), inputs.view().row(from), bytes);
-      out.labels.push_back(labels[static_cast<std::size_t>(from)]);
+      if (labelled()) out.labels.push_back(labels[static_cast<std::size_t>(from)]);
     }
     return out;
   }
@@ -74,6 +78,7 @@ struct Dataset {
     require<value_error>(fraction > 0 && fraction < 1, "dataset '", name, "': expected a fraction between 0 and 1, got ",
                          fraction);
     validate();
+    require<value_error>(labelled(), "dataset '", name, "': a stratified split needs labels");
     std::vector<std::vector<index_t>> members(static_cast<std::size_t>(classes));
     for (std::size_t i = 0; i < labels.size(); ++i)
       members[static_cast<std::size_t>(labels[i])].push_back(static_cast<index_t>(i));

@@ -20,4 +20,18 @@ struct XLogX {
   }
 };
 
+/// e^x.
+struct Exp {
+  static constexpr bool kink = false;
+  template <class V>
+  RETORT_HD V value(V x) const {
+    using namespace math;
+    return exp(x);
+  }
+  template <class V>
+  RETORT_HD V derivative(V, V y) const {
+    return y;
+  }
+};
+
 }  // namespace retort::functor

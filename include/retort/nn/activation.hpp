@@ -8,8 +8,8 @@ namespace retort::nn {
 template <class F>
 struct Activation : Stateless {
   F f{};
-  Activation() = default;
-  explicit Activation(F functor) : f(functor) {}
+  constexpr Activation() = default;
+  explicit constexpr Activation(F functor) : f(functor) {}
 
   template <class T, class B, int R>
   Var<T, R> forward(NoState&, Pass<T, B>& pass, Var<T, R> x) const {
@@ -23,7 +23,7 @@ struct Relu : Activation<functor::Relu> {
 };
 struct LeakyRelu : Activation<functor::LeakyRelu> {
   /// `slope` of the negative side; 0.2 in GAN-style generators.
-  explicit LeakyRelu(float slope = 0.01f) : Activation(functor::LeakyRelu{slope}) {}
+  explicit constexpr LeakyRelu(float slope = 0.01f) : Activation(functor::LeakyRelu{slope}) {}
   std::string describe() const { return detail::concat("LeakyRelu(", f.slope, ")"); }
 };
 struct Gelu : Activation<functor::Gelu> {
@@ -59,7 +59,7 @@ struct LogSoftmax : Stateless {
 /// Zeroes a share `p` of the values while training, scaling the rest by 1/(1-p).
 struct Dropout : Stateless {
   float p = 0.5f;
-  explicit Dropout(float probability = 0.5f) : p(probability) {}
+  explicit constexpr Dropout(float probability = 0.5f) : p(probability) {}
   template <class T, class B, int R>
   Var<T, R> forward(NoState&, Pass<T, B>& pass, Var<T, R> x) const {
     return pass.train && p > 0 ? dropout(pass.tape, x, p, pass.next_rng()) : x;

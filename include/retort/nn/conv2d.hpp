@@ -22,7 +22,7 @@ struct Conv2d {
       if (!bias.value.empty()) f("bias", bias);
     }
   };
-  Conv2dGeometry geometry() const { return {kernel, kernel, stride, padding, groups}; }
+  constexpr Conv2dGeometry geometry() const { return {kernel, kernel, stride, padding, groups}; }
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
     require<value_error>(in > 0 && out > 0 && kernel > 0 && stride > 0 && padding >= 0 && groups > 0 && in % groups == 0 &&

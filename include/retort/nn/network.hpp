@@ -76,6 +76,12 @@ class Network {
     });
     return n;
   }
+  /// Weight decay for matrices and convolutions only, not for biases and batch norms; takes effect with the next `fit`.
+  void decay_matrices_only() {
+    visit([](const std::string&, auto& p) {
+      if constexpr (requires { p.slot; }) p.decay = std::remove_cvref_t<decltype(p.value)>::rank >= 2;
+    });
+  }
   /// Forgets accumulated gradients.
   void zero_grad() {
     visit([](const std::string&, auto& p) {

@@ -7,7 +7,7 @@ namespace retort::nn {
 /// Maximum over kernel x kernel windows.
 struct MaxPool : Stateless {
   PoolGeometry geometry{};
-  explicit MaxPool(int kernel = 2, int stride = 0, int padding = 0) : geometry{kernel, stride ? stride : kernel, padding} {}
+  explicit constexpr MaxPool(int kernel = 2, int stride = 0, int padding = 0) : geometry{kernel, stride ? stride : kernel, padding} {}
   template <class T, class B>
   Var<T, 4> forward(NoState&, Pass<T, B>& pass, Var<T, 4> x) const {
     return max_pool(pass.tape, geometry, x);
@@ -18,7 +18,7 @@ struct MaxPool : Stateless {
 /// Mean over kernel x kernel windows.
 struct AveragePool : Stateless {
   PoolGeometry geometry{};
-  explicit AveragePool(int kernel = 2, int stride = 0, int padding = 0) : geometry{kernel, stride ? stride : kernel, padding} {}
+  explicit constexpr AveragePool(int kernel = 2, int stride = 0, int padding = 0) : geometry{kernel, stride ? stride : kernel, padding} {}
   template <class T, class B>
   Var<T, 4> forward(NoState&, Pass<T, B>& pass, Var<T, 4> x) const {
     return average_pool(pass.tape, geometry, x);
@@ -33,6 +33,15 @@ struct GlobalAveragePool : Stateless {
     return global_average_pool(pass.tape, x);
   }
   std::string describe() const { return "GlobalAveragePool"; }
+};
+
+/// N x H x W x C to N x C: the largest value of each channel.
+struct GlobalMaxPool : Stateless {
+  template <class T, class B>
+  Var<T, 2> forward(NoState&, Pass<T, B>& pass, Var<T, 4> x) const {
+    return global_max_pool(pass.tape, x);
+  }
+  std::string describe() const { return "GlobalMaxPool"; }
 };
 
 /// Repeats pixels: H x W to factor*H x factor*W.

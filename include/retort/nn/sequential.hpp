@@ -95,8 +95,8 @@ template <class... Layers>
 struct Sequential {
   std::tuple<Layers...> layers;
 
-  Sequential() = default;
-  explicit Sequential(Layers... l) : layers(std::move(l)...) {}
+  constexpr Sequential() = default;
+  explicit constexpr Sequential(Layers... l) : layers(std::move(l)...) {}
 
   template <class T, class B>
   using State = StateTuple<typename Layers::template State<T, B>...>;
@@ -163,8 +163,8 @@ struct Residual {
   Body body;
   Shortcut shortcut;
 
-  Residual() = default;
-  explicit Residual(Body b, Shortcut s = {}) : body(std::move(b)), shortcut(std::move(s)) {}
+  constexpr Residual() = default;
+  explicit constexpr Residual(Body b, Shortcut s = {}) : body(std::move(b)), shortcut(std::move(s)) {}
 
   template <class T, class B>
   struct State {

@@ -15,7 +15,7 @@ struct Batch {
   View<const std::int64_t, 1> ids;
 };
 
-/// Real samples in an order that is a pure function of (seed, pass), augmented as a pure function of (seed, pass, sample).
+/// Real samples, their labels (none for an unlabelled set) and positions, in an order that is a pure function of (seed, pass), augmented as a pure function of (seed, pass, sample).
 /// The last batch of a pass may be smaller, unless `drop_last`.
 struct Dataset {
   using role = retort::role::source;
@@ -35,6 +35,7 @@ struct Dataset {
       Shape<rank> shape = data::base(data).inputs.shape();
       shape[0] = batch_size_;
       inputs_ = Tensor<T, rank, B>(shape);
+      if (!data::base(data).labelled()) return;
       labels_ = Tensor<std::int32_t, 1, B>(Shape{batch_size_});
       host_labels_.resize(static_cast<std::size_t>(batch_size_));
     }
@@ -53,9 +54,12 @@ struct Dataset {
       const std::span<const index_t> rows(order_.data() + at_, static_cast<std::size_t>(n));
       const auto inputs = inputs_.view().rows(0, n);
       data::gather_to<B>(*data_, rows, seed_, pass_, inputs, staging_);
-      for (std::size_t i = 0; i < rows.size(); ++i) host_labels_[i] = data::base(*data_).labels[static_cast<std::size_t>(rows[i])];
-      B::copy(labels_.data(), host_labels_.data(), rows.size() * sizeof(std::int32_t));
-      batch = {inputs, labels_.view().rows(0, n), {rows.data(), {n}}};
+      batch = {inputs, {}, {rows.data(), {n}}};
+      if (data::base(*data_).labelled()) {
+        for (std::size_t i = 0; i < rows.size(); ++i) host_labels_[i] = data::base(*data_).labels[static_cast<std::size_t>(rows[i])];
+        B::copy(labels_.data(), host_labels_.data(), rows.size() * sizeof(std::int32_t));
+        batch.labels = labels_.view().rows(0, n);
+      }
       at_ += n;
       return true;
     }

@@ -47,7 +47,7 @@ class CheckpointWriter {
  public:
   template <class T>
   void operator()(const std::string& name, View<T, 1> values) {
-    entry(name, detail::entry_kind<T>(), values.data, static_cast<std::size_t>(values.size()), sizeof(T));
+    entry(name, detail::entry_kind<std::remove_const_t<T>>(), values.data, static_cast<std::size_t>(values.size()), sizeof(T));
   }
   void operator()(const std::string& name, const double& value) { entry(name, detail::EntryKind::f64, &value, 1, sizeof value); }
   void operator()(const std::string& name, const std::uint64_t& value) { entry(name, detail::EntryKind::u64, &value, 1, sizeof value); }

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <retort/nn/pool.hpp>
 #include <retort/nn/zoo/tags.hpp>
+#include <span>
 
 namespace retort::nn::zoo {
 
@@ -10,13 +11,14 @@ namespace retort::nn::zoo {
 using Mlp = Sequential<Flatten, Repeat<Sequential<Linear, Relu>>, Tap<pooled>, Head>;
 
 /// `mlp({784, 256, 64, 10})`: inputs, hidden widths, classes. Throws value_error for fewer than two extents.
-inline Mlp mlp(std::initializer_list<index_t> widths) {
+inline Mlp mlp(std::span<const index_t> widths) {
   require<value_error>(widths.size() >= 2, "zoo::mlp: expected the number of inputs and of classes at least, got ", widths.size(), " extents");
   Repeat<Sequential<Linear, Relu>> hidden;
-  const index_t* w = widths.begin();
+  const index_t* w = widths.data();
   for (std::size_t i = 0; i + 2 < widths.size(); ++i) hidden.blocks.push_back(Sequential<Linear, Relu>(Linear{w[i], w[i + 1]}, Relu{}));
   return Mlp(Flatten{}, std::move(hidden), {}, Head{Linear{w[widths.size() - 2], w[widths.size() - 1]}});
 }
+inline Mlp mlp(std::initializer_list<index_t> widths) { return mlp(std::span(widths.begin(), widths.size())); }
 
 /// LeNet-5 (LeCun et al. 1998) with ReLUs and maximum pooling; taps: stage 1 and 2 (before their pools), pooled, classifier.
 using LeNet = Sequential<Conv2d, Relu, Tap<stage<1>>, MaxPool, Conv2d, Relu, Tap<stage<2>>, MaxPool, Linear, Relu, Linear, Relu, Tap<pooled>, Head>;
