@@ -1,6 +1,7 @@
 #pragma once
 // Element-wise, broadcasting, gathering and reducing kernels, and the fused optimiser updates.
 
+#include <bit>
 #include <cmath>
 #include <retort/backend/cpu.hpp>
 #include <retort/backend/ops.hpp>
@@ -232,23 +233,37 @@ struct Elementwise {
   /// mask[i] = 1 with probability 1 - p, from the stream's word i: independent of threads and of evaluation order.
   static void dropout_mask(Cpu& cpu, const Rng& rng, float p, index_t count, std::uint8_t* mask) {
     cpu.parallel((count + 3) / 4, grain / 4, [=, &rng](index_t begin, index_t end, int) {
-      for (index_t b = begin; b < end; ++b) {
+      const auto least = static_cast<std::uint32_t>(std::ceil(static_cast<double>(p) * 0x1p24));  // to_unit(word) >= p, without the float
+      index_t b = begin;
+      for (; b + philox_lanes <= end && 4 * (b + philox_lanes) <= count; b += philox_lanes) {
+        std::uint32_t words[4][philox_lanes];
+        philox_blocks(rng, static_cast<std::uint64_t>(b), words);
+        std::uint32_t in_order[4 * philox_lanes];
+        for (int lane = 0; lane < philox_lanes; ++lane)
+          for (int k = 0; k < 4; ++k) in_order[4 * lane + k] = words[k][lane] >> 8;
+        for (int i = 0; i < 4 * philox_lanes; ++i) mask[4 * b + i] = in_order[i] >= least;
+      }
+      for (; b < end; ++b) {
         const auto words = rng.block(static_cast<std::uint64_t>(b));
         for (index_t k = 0; k < 4 && 4 * b + k < count; ++k)
           mask[4 * b + k] = Rng::to_unit(words[static_cast<std::size_t>(k)]) >= p;
       }
     });
   }
-  /// y = (y +) scale * mask * x.
+  /// y = (y +) scale * mask * x; exactly 0 where the mask is 0. Without branches: a mask is a coin, and no one predicts it.
   template <class T>
   static void masked_scale(Cpu& cpu, const std::uint8_t* mask, T scale, std::type_identity_t<View<const T, 1>> x, View<T, 1> y,
                            Write write) {
-    cpu.parallel(y.size(), grain, [=](index_t begin, index_t end, int) {
-      for (index_t i = begin; i < end; ++i) {
-        const T v = mask[i] ? scale * x.data[i] : T(0);
-        y.data[i] = write == Write::add ? y.data[i] + v : v;
-      }
-    });
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    const auto run = [&](auto add) {
+      cpu.parallel(y.size(), grain, [=](index_t begin, index_t end, int) {
+        for (index_t i = begin; i < end; ++i) {
+          const T v = std::bit_cast<T>(std::bit_cast<Bits>(scale * x.data[i]) & (Bits{0} - Bits{mask[i] != 0}));
+          y.data[i] = add ? y.data[i] + v : v;
+        }
+      });
+    };
+    write == Write::add ? run(std::true_type{}) : run(std::false_type{});
   }
 
   /// Per-channel factors of batch normalisation: inv_std = 1/sqrt(variance + epsilon), scale = gamma * inv_std,
@@ -309,6 +324,29 @@ struct Elementwise {
   }
 
  private:
+  /// As many blocks of a stream at once as the compiler can lay side by side in vectors.
+  static constexpr int philox_lanes = 16;
+  /// words[k][lane] = word k of block first + lane: Rng::block, lane by lane, the same bits.
+  static void philox_blocks(const Rng& rng, std::uint64_t first, std::uint32_t (&words)[4][philox_lanes]) {
+    std::uint64_t c0[philox_lanes], c1[philox_lanes], c2[philox_lanes], c3[philox_lanes];  // low halves hold the words
+    constexpr std::uint64_t low = 0xffffffffu;
+    for (int l = 0; l < philox_lanes; ++l) {
+      const std::uint64_t at = first + static_cast<std::uint64_t>(l);
+      c0[l] = at & low, c1[l] = at >> 32, c2[l] = rng.stream() & low, c3[l] = rng.stream() >> 32;
+    }
+    std::uint32_t k0 = static_cast<std::uint32_t>(rng.seed()), k1 = static_cast<std::uint32_t>(rng.seed() >> 32);
+    for (int round = 0; round < 10; ++round) {
+      for (int l = 0; l < philox_lanes; ++l) {
+        const std::uint64_t a = std::uint64_t{0xD2511F53u} * (c0[l] & low), b = std::uint64_t{0xCD9E8D57u} * (c2[l] & low);
+        c0[l] = (b >> 32) ^ c1[l] ^ k0, c1[l] = b & low, c2[l] = (a >> 32) ^ c3[l] ^ k1, c3[l] = a & low;
+      }
+      k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+    for (int l = 0; l < philox_lanes; ++l)
+      words[0][l] = static_cast<std::uint32_t>(c0[l]), words[1][l] = static_cast<std::uint32_t>(c1[l]), words[2][l] = static_cast<std::uint32_t>(c2[l]),
+      words[3][l] = static_cast<std::uint32_t>(c3[l]);
+  }
+
   /// Entry k of a row, or its only one.
   template <class V, class T>
   static V along(const T* p, index_t k, bool each) {
