@@ -1,0 +1,37 @@
+#pragma once
+
+#include <retort/censor/discriminators.hpp>
+#include <retort/fair/metrics.hpp>
+#include <retort/fair/proxy.hpp>
+#include <retort/loss/graph_knowledge.hpp>
+#include <retort/method/hinton.hpp>
+#include <retort/nn/graph/plp.hpp>
+#include <retort/source/graph.hpp>
+#include <retort/teacher/cached.hpp>
+
+namespace retort {
+
+/// CPF: a student of label propagation and features (nn::graph::Plp, or any other) follows the teacher's probabilities on the nodes
+/// that are not trained on: sqrt(sum |softmax(s) - softmax(t)|^2). Yang et al. 2021, "Extract the Knowledge of Graph Neural
+/// Networks and Go Beyond it". Example: examples/fair_graph.cpp.
+template <class T, class S, class B = Cpu>
+using Cpf = typename Hinton<teacher::Cached<teacher_slot<T, B>>, S, B>::template with_loss<loss::CpfKnowledge>;
+
+/// GraphAKD: CE(s, y) + |log s - log t| / n, and discriminators of logits, edges and the graph that the student has to fool; both
+/// networks have a tap `Tag` of one width. He et al. 2022, "Compressing Deep Graph Neural Networks via Adversarial Knowledge
+/// Distillation". Tested in tests/graph/reliant_test.cpp.
+template <class T, class S, class Tag, class B = Cpu>
+using GraphAkd = typename Hinton<T, S, B>::template with_loss<loss::GraphAkdKnowledge>::template with_censor<censor::Discriminators<Tag, Tag, B>>;
+
+/// RELIANT: a framework (Cpf, GraphAkd) whose student learns the framework's loss + alpha J, J the gap between the groups, while a
+/// proxy of bias maximises J in columns of its own, which all nodes share at test time: see fair::ProxyPlayer.
+/// Dong et al. 2023, "RELIANT: Fair Knowledge Distillation for Graph Neural Networks". Example: examples/fair_graph.cpp.
+template <class F, class Notion = fair::StatisticalParity, class Squash = fair::LegendreRaw>
+using Reliant = typename F::template with_student<fair::ProxyPlayer<typename F::student::network_type::architecture_type, typename F::loss::player_rows, typename F::backend>>
+                          ::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename F::loss::student_rows>>>;
+
+/// The control: the same penalty, no proxy.
+template <class F, class Notion = fair::StatisticalParity, class Squash = fair::LegendreRaw>
+using PenaltyOnly = typename F::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename F::loss::student_rows>>>;
+
+}  // namespace retort
