@@ -1,5 +1,5 @@
 #!/bin/sh
-# One experiment on graphs: sh benchmarks/graph/run.sh PROGRAM [name=value ...], PROGRAM one of gcn, cora, tu, synthetic, bail.
+# One experiment on graphs: sh benchmarks/graph/run.sh PROGRAM [name=value ...], PROGRAM one of gcn, cora, tu, fair, speed.
 # RETORT_DATA_DIR holds graphs/ (cora, bail, german, PROTEINS, MUTAG). Compiles one program and runs it on one thread.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)

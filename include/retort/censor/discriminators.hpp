@@ -4,28 +4,14 @@
 #include <optional>
 #include <retort/autograd/ops_graph.hpp>
 #include <retort/autograd/ops_matrix.hpp>
+#include <retort/functor/pair.hpp>
 #include <retort/loss/cross_entropy.hpp>
 #include <retort/loss/evaluate.hpp>
+#include <retort/method/roles.hpp>
 #include <retort/nn/network.hpp>
 #include <retort/train/learner.hpp>
 
 namespace retort {
-namespace functor {
-/// log(1 + exp(x)), which cannot overflow: the binary cross-entropy of sigmoid(x) with 0; of -x, with 1.
-struct Softplus {
-  static constexpr bool kink = false;
-  template <class V>
-  RETORT_HD V value(V x) const {
-    using namespace math;
-    return max(x, V(0)) + log(V(1) + exp(-abs(x)));
-  }
-  template <class V>
-  RETORT_HD V derivative(V x, V) const {
-    return Sigmoid{}.value(x);
-  }
-};
-}  // namespace functor
-
 namespace censor {
 
 /// GraphAKD's three discriminators (He et al. 2022), learned in turns before the student's; in the student's turn they stand

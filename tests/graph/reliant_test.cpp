@@ -1,0 +1,143 @@
+#include <doctest/doctest.h>
+
+#include <retort/backend/cpu_kernels.hpp>
+#include <retort/method/reliant.hpp>
+#include <retort/train/fit.hpp>
+
+#include "graph/two_groups.hpp"
+
+using namespace retort;
+namespace gnn = nn::graph;
+
+namespace {
+
+struct embedding;
+using Teacher = nn::Sequential<gnn::Gcn, nn::Relu, nn::Tap<embedding>, gnn::Gcn>;
+using SgcStudent = nn::Sequential<gnn::Sgc, nn::Relu, gnn::Sgc, nn::Relu, nn::Tap<embedding>, gnn::Sgc>;
+using FairCpf = Reliant<Cpf<Teacher, gnn::Plp>>;
+using FairAkd = Reliant<GraphAkd<Teacher, SgcStudent, embedding>, fair::EqualOpportunity>;
+
+Teacher teacher_net(index_t features) { return Teacher(gnn::Gcn{features, 8}, nn::Relu{}, {}, gnn::Gcn{8, 2}); }
+nn::ProxyColumns<gnn::Plp> plp(index_t features, index_t nodes, float dropout = 0) {
+  return {gnn::Plp{.in = features + 2, .classes = 2, .nodes = nodes, .steps = 4, .hidden = 8, .feature_dropout = dropout, .attention_dropout = dropout}, features};
+}
+template <class Net>
+std::vector<float> values(Net& net) {
+  std::vector<float> out;
+  for (auto& [name, v] : net.tensors())
+    if (name != "proxy_mean") out.insert(out.end(), v.begin(), v.end());
+  return out;
+}
+/// Takes the turns of an epoch one by one.
+template <class Method>
+struct Turns {
+  Cpu cpu;
+  Tape<float, Cpu> tape{cpu};
+  graph::WholeGraph<float> graph;
+  Method& method;
+  Learner<optim::Adam, float, Cpu> learner;
+  Turns(Method& m, const NodeDataset& data) : graph(data), method(m), learner(prepared(m, data, cpu)) { learner.zero_grad(); }
+  static Learner<optim::Adam, float, Cpu> prepared(Method& m, const NodeDataset& data, Cpu& cpu) {
+    m.prepare(Setup<Cpu>{cpu, 2, data.size(), 1, 3}, data);
+    return {optim::Adam{.lr = 0.01f}, m.parameters()};
+  }
+  double operator()(Block block) {
+    auto batch = graph.batch();
+    Progress progress;
+    progress.epochs = 1;
+    return method.take_turn(block, tape, learner, batch, progress, Rng(7));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("RELIANT: each turn moves its own parameters; the opponent's step does not lower J; the mean follows P") {
+  const NodeDataset data = test::two_groups(60, 1);
+  const index_t f = data.inputs.extent(1);
+  Network<Teacher> teacher(teacher_net(f), 1);
+  Network<nn::ProxyColumns<gnn::Plp>> student(plp(f, data.size()), 2);
+  FairCpf method{teacher, student, FairCpf::loss(loss::CpfKnowledge{}, {.alpha = 10})};
+  Turns turns(method, data);
+  const auto proxy = [&] { return std::vector<float>(method.student_policy().proxy().begin(), method.student_policy().proxy().end()); };
+  const auto mean = [&] {
+    double sum = 0;
+    for (index_t i = 0; i < data.size(); ++i) sum += method.student_policy().proxy()(i, 0);
+    return sum / static_cast<double>(data.size());
+  };
+  const auto buffer = [&] { return student.tensors()[0].second.data[0]; };
+  REQUIRE(student.tensors()[0].first == "proxy_mean");
+
+  const auto p0 = proxy();
+  for (const float p : p0) CHECK((p >= 0 && p < 1));
+  const auto s0 = values(student);
+  turns(Block::student);
+  CHECK(proxy() == p0);
+  CHECK(values(student) != s0);
+  const auto s1 = values(student);
+  CHECK(buffer() == doctest::Approx(mean()));
+  const double before = turns(Block::player);  // -alpha J before the step
+  CHECK(values(student) == s1);
+  CHECK(proxy() != p0);
+  CHECK(buffer() == doctest::Approx(mean()));
+  const double after = turns(Block::player);
+  CHECK(after <= before);
+}
+
+TEST_CASE("RELIANT: with the tiled mean the answers do not depend on the order of P's rows; PLP keeps the labels it knows") {
+  const NodeDataset data = test::two_groups(40, 2);
+  const index_t f = data.inputs.extent(1);
+  Network<nn::ProxyColumns<gnn::Plp>> student(plp(f, data.size()), 2);
+  Cpu cpu;
+  student.tensors()[0].second.data[0] = 0.25f, student.tensors()[0].second.data[1] = 0.75f;
+  const auto tiled = predict_logits(student, data, cpu);
+  for (const index_t i : data.train)
+    for (index_t c = 0; c < 2; ++c) CHECK(tiled(i, c) == (data.labels[static_cast<std::size_t>(i)] == c ? 1 : 0));
+  // The mean of any two proxies that are permutations of each other is the same, and nothing else of P reaches the answer.
+  graph::WholeGraph<float> graph(data);
+  auto batch = graph.batch();
+  Tape<float, Cpu> tape(cpu);
+  auto pass = Pass<float, Cpu>::frozen(tape);
+  pass.graph = batch.graph;
+  Tensor<float, 2> wide(Shape{data.size(), f + 2});
+  for (index_t i = 0; i < data.size(); ++i) {
+    for (index_t c = 0; c < f; ++c) wide(i, c) = data.inputs(i, c);
+    wide(i, f) = 0.25f, wide(i, f + 1) = 0.75f;
+  }
+  const auto own = student.forward(pass, tape.constant(View<const float, 2>(wide.view())));
+  for (index_t i = 0; i < tiled.size(); ++i) CHECK(own.value.data[i] == tiled.data()[i]);
+  Tensor<float, 2> narrow(Shape{data.size(), f - 1});
+  CHECK_THROWS_AS(student.forward(pass, tape.constant(View<const float, 2>(narrow.view()))), shape_error);
+}
+
+TEST_CASE("RELIANT on CPF and GraphAKD: a whole fit is finite, reproducible, and answers without the method") {
+  const NodeDataset data = test::two_groups(80, 3);
+  const index_t f = data.inputs.extent(1);
+  Network<Teacher> teacher(teacher_net(f), 1);
+  Cpu cpu;
+  const auto cpf = [&](nn::ProxyPlace place) {
+    auto net = plp(f, data.size(), 0.3f);
+    net.place = place;
+    if (place == nn::ProxyPlace::replace) net.net.in = f;
+    Network<nn::ProxyColumns<gnn::Plp>> student(net, 2);
+    FairCpf method{teacher, student, FairCpf::loss(loss::CpfKnowledge{}, {.alpha = 10})};
+    fit(method, data, optim::Adam{.lr = 0.01f}, {.epochs = 5, .seed = 1});
+    return predict_logits(student, data, cpu);
+  };
+  const auto a = cpf(nn::ProxyPlace::append), b = cpf(nn::ProxyPlace::append), c = cpf(nn::ProxyPlace::replace);
+  CHECK(std::equal(a.begin(), a.end(), b.begin()));
+  CHECK_FALSE(std::equal(a.begin(), a.end(), c.begin()));
+
+  const auto akd = [&] {
+    Network<nn::ProxyColumns<SgcStudent>> student({SgcStudent(gnn::Sgc{f + 2, 8, 1}, nn::Relu{}, gnn::Sgc{8, 8, 1}, nn::Relu{}, {}, gnn::Sgc{8, 2, 1}), f}, 2);
+    FairAkd method{teacher, student, FairAkd::loss(loss::GraphAkdKnowledge{}, {.alpha = 10}), FairAkd::censor({.width = 8})};
+    const Report report = fit(method, data, optim::Adam{.lr = 0.01f}, {.epochs = 5, .seed = 1});
+    CHECK(std::isfinite(report.final_loss()));
+    return predict_logits(student, data, cpu);
+  };
+  const auto d = akd(), e = akd();
+  CHECK(std::equal(d.begin(), d.end(), e.begin()));
+  // Embeddings of another width than the discriminators' are named.
+  Network<nn::ProxyColumns<SgcStudent>> student({SgcStudent(gnn::Sgc{f + 2, 8, 1}, nn::Relu{}, gnn::Sgc{8, 4, 1}, nn::Relu{}, {}, gnn::Sgc{4, 2, 1}), f}, 2);
+  FairAkd method{teacher, student, FairAkd::loss(loss::GraphAkdKnowledge{}, {.alpha = 10}), FairAkd::censor({.width = 8})};
+  CHECK_THROWS_AS(fit(method, data, optim::Adam{.lr = 0.01f}, {.epochs = 1, .seed = 1}), shape_error);
+}
