@@ -24,6 +24,7 @@
 #include <retort/loss/hinton_loss.hpp>
 #include <retort/loss/jensen_shannon.hpp>
 #include <retort/loss/kernels.hpp>
+#include <retort/loss/local_structure.hpp>
 #include <retort/loss/logit_distance.hpp>
 #include <retort/loss/mini_finetuning.hpp>
 #include <retort/loss/multi_level.hpp>
@@ -45,6 +46,7 @@
 #include <retort/loss/transformed_teacher.hpp>
 #include <retort/loss/vocabulary.hpp>
 #include <retort/method/classics.hpp>
+#include <retort/method/bgnn.hpp>
 #include <retort/method/cmi.hpp>
 #include <retort/method/dafl.hpp>
 #include <retort/method/deep_inversion.hpp>
@@ -54,6 +56,7 @@
 #include <retort/method/hinton.hpp>
 #include <retort/method/out_of_distribution.hpp>
 #include <retort/method/reaugkd.hpp>
+#include <retort/method/reliant.hpp>
 #include <retort/method/zskt.hpp>
 #include <retort/nn/graph/plp.hpp>
 #include <retort/retrieval/calibrator.hpp>

@@ -115,7 +115,7 @@ struct TemperatureLog {
     auto& metrics = session.record().metrics;
     if constexpr (std::remove_reference_t<decltype(session.method())>::loss_is_learned)
       for (const auto& [name, view] : nn::tensors_of<typename S::scalar>(*session.method().loss_state()))
-        if (name.size() >= 3 && name.compare(name.size() - 3, 3, "tau") == 0) {
+        if (name.size() >= 3 && name.compare(name.size() - 3, 3, "tau") == 0 && view.data[1] > 0) {  // one that loss::OneOf did not choose has none
           const char* const names[] = {"tau_min", "tau_mean", "tau_max", "tau_saturated"};
           for (index_t i = 0; i < 4; ++i) metrics.emplace_back(names[i], static_cast<double>(view.data[i]));
         }
