@@ -116,7 +116,7 @@ TEST_CASE("BGNN: a chain of different networks; weights come from the teacher be
   const auto part = data.nodes(data.val);
   using Method = Bgnn<Gcn2, Sage2>;
   const auto run = [&] {
-    Method chain({gcn, sage});
+    Method chain(gcn, sage);
     const auto reports = fit_chain(chain, data, optimizer, options, [&](auto& network, int) {
       return std::tuple{callbacks::OnNodes(data, node_accuracy(part, "val")), callbacks::KeepBest(network, "val")};
     });
@@ -135,7 +135,7 @@ TEST_CASE("BGNN: a chain of different networks; weights come from the teacher be
   boost::SammeR<>{}.update(std::span<float>(expected), View<const float, 2>(teacher.view()), labels);
   CHECK(chain.weights(1) == expected);
   // The control: no weights, no learned temperature.
-  SoftTargetChain<Gcn2, Sage2> control({gcn, sage});
+  SoftTargetChain<Gcn2, Sage2> control(gcn, sage);
   fit_chain(control, data, optimizer, options);
   CHECK(control.weights(1) == control.weights(0));
   // A link that throws leaves the chain as it was.

@@ -54,7 +54,8 @@ class Chain {
     KnowledgeLoss knowledge{};
     Boost boost{};
   };
-  explicit Chain(std::tuple<Nets...> architectures, Options options = {}) : architectures(std::move(architectures)), options(std::move(options)) {}
+  explicit Chain(Nets... in_order) : architectures(std::move(in_order)...) {}
+  Chain(std::tuple<Nets...> in_order, Options options) : architectures(std::move(in_order)), options(std::move(options)) {}
 
   std::tuple<Nets...> architectures;
   Options options;
