@@ -2,6 +2,7 @@
 
 #include <retort/autograd/grad_check.hpp>
 #include <retort/autograd/ops_graph.hpp>
+#include <retort/autograd/ops_matrix.hpp>
 #include <retort/backend/cpu_kernels.hpp>
 
 #include "graph/small_graphs.hpp"
@@ -29,6 +30,9 @@ TEST_CASE("graph operations: gradients") {
   CHECK(grad_check(cpu, [&](auto& t, auto a, auto v) { return weigh(t, propagate(t, edges, a, v)); }, w, x).error < Tol::gradient);
   CHECK(grad_check(cpu, [&](auto& t, auto a, auto b) { return weigh(t, edge_products(t, edges, a, b, 2)); }, x, y).error < Tol::gradient);
   CHECK(grad_check(cpu, [&](auto& t, auto a) { return weigh(t, edge_products(t, edges, a, a)); }, x).error < Tol::gradient);
+  auto d = test::randn(Shape{1, 6}, 12);  // the edge discriminator's score: products of rows of norm 1
+  CHECK(grad_check(cpu, [&](auto& t, auto a, auto b) { return weigh(t, edge_products(t, edges, normalized(t, a, 1), multiply(t, normalized(t, a, 1), b))); }, x, d).error <
+        Tol::gradient);
   CHECK(grad_check(cpu, [&](auto& t, auto a, auto b) { return weigh(t, edge_sums(t, edges, a, b)); }, s, r).error < Tol::gradient);
   CHECK(grad_check(cpu, [&](auto& t, auto a) { return weigh(t, edge_softmax(t, edges, edge_sums(t, edges, a))); }, s).error < Tol::gradient);
   auto one = test::randn(Shape{edges.entries(), 1}, 8);

@@ -4,6 +4,7 @@
 #include <retort/method/reliant.hpp>
 #include <retort/train/fit.hpp>
 
+#include "count_allocations.hpp"
 #include "graph/two_groups.hpp"
 
 using namespace retort;
@@ -81,6 +82,35 @@ TEST_CASE("RELIANT: each turn moves its own parameters; the opponent's step does
   CHECK(buffer() == doctest::Approx(mean()));
   const double after = turns(Block::player);
   CHECK(after <= before);
+  // Steps after the first of their kind ask the system for nothing.
+  turns(Block::student);
+  const long so_far = allocations.load();
+  turns(Block::student);
+  turns(Block::player);
+  CHECK(allocations.load() == so_far);
+}
+
+TEST_CASE("batches of graphs: memory for the largest batch, asked for once") {
+  GraphDataset::Store store;
+  std::vector<graph::Edge> edges;
+  std::int32_t at = 0;
+  store.ptr.push_back(0);
+  for (std::int32_t size = 1; size <= 9; ++size) {
+    for (std::int32_t k = 1; k < size; ++k) edges.push_back({at, at + k});
+    at += size;
+    store.ptr.push_back(at);
+  }
+  store.inputs = Tensor<float, 2>(Shape{index_t{at}, index_t{3}});
+  store.adjacency = graph::Adjacency(at, edges);
+  GraphDataset data{&store, {0, 1, 2, 3, 4, 5, 6, 7, 8}, {0, 1, 0, 1, 0, 1, 0, 1, 0}, 2, "stars"};
+  data.validate();
+  graph::SideBySide<float> batches(data, 3);
+  const index_t small[] = {0, 1, 2}, large[] = {8, 6, 7};
+  batches.batch(small);
+  const long so_far = allocations.load();
+  CHECK(batches.batch(large).inputs.extent(0) == 24);
+  CHECK(batches.batch(small).inputs.extent(0) == 6);
+  CHECK(allocations.load() == so_far);
 }
 
 TEST_CASE("RELIANT: with the tiled mean the answers do not depend on the order of P's rows; PLP keeps the labels it knows") {

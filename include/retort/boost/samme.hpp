@@ -21,6 +21,15 @@ struct SignedCode {
   static std::string describe() { return "signed"; }
 };
 
+/// Between two links of a chain: `update(weights, teacher's logits, labels)` changes the weights of the samples.
+template <class P>
+concept BoostPolicy = requires(const P& p, std::span<float> weights, View<const float, 2> logits, std::span<const std::int32_t> labels) {
+  p.update(weights, logits, labels);
+};
+#define RETORT_BOOST_MESSAGE                                                                                                \
+  "retort: a Chain needs a boost policy: `update(weights, logits, labels)`, as boost::SammeR or boost::None has it; see "    \
+  "retort/boost/samme.hpp"
+
 /// Weights stay as they are.
 struct None {
   template <class T>

@@ -2,6 +2,7 @@
 // How differently a classifier treats two groups, as a penalty with a gradient (RELIANT).
 
 #include <algorithm>
+#include <concepts>
 #include <retort/autograd/ops_nn.hpp>
 #include <retort/functor/distance.hpp>
 #include <retort/graph/batch.hpp>
@@ -91,11 +92,27 @@ struct EqualOpportunity {
   }
 };
 
+/// A squash policy: an element-wise functor as in functor/activation.hpp, from a probability to a soft decision.
+template <class S>
+concept SquashPolicy = requires(const S& s, double p) {
+  { S::kink } -> std::convertible_to<bool>;
+  { s.value(p) } -> std::convertible_to<double>;
+  { s.derivative(p, p) } -> std::convertible_to<double>;
+};
+/// A choice of rows: `has(graph, i)`.
+template <class R>
+concept RowsPolicy = requires(const GraphView<float>& g, index_t i) {
+  { R::has(g, i) } -> std::convertible_to<bool>;
+};
+
 /// alpha * J with J = sum_c (mean over s=0 of phi(q_c) - mean over s=1 of phi(q_c))^2, q = softmax of the student's logits, over
 /// `Rows` of the graph, and phi a squash policy. With two classes J counts the gap twice. Throws value_error when the graph has
 /// no sensitive attribute or a group is empty.
 template <class Squash = LegendreRaw, class Notion = StatisticalParity, class Rows = OtherRows>
 struct GroupGap {
+  static_assert(SquashPolicy<Squash>, "retort: fair::GroupGap needs a squash policy: `kink`, `value(p)` and `derivative(p, y)`, as fair::LegendreRaw has them; see "
+                                      "retort/fair/group_gap.hpp");
+  static_assert(RowsPolicy<Rows>, "retort: fair::GroupGap needs a choice of rows with `static bool has(graph, i)`, as fair::OtherRows; see retort/fair/group_gap.hpp");
   double alpha = 1000;
   Squash squash{};
   static constexpr bool is_group_gap = true;

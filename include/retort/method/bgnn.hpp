@@ -39,6 +39,7 @@ struct NoLinkCallbacks {
 /// The last network is the product. Train it with fit_chain. Works on graphs, tables and images alike.
 template <class KnowledgeLoss, class Boost, class Backend, class... Nets>
 class Chain {
+  static_assert(boost::BoostPolicy<Boost>, RETORT_BOOST_MESSAGE);
   static_assert(sizeof...(Nets) >= 1, "retort: a Chain needs at least one architecture; see retort/method/bgnn.hpp");
 
  public:
