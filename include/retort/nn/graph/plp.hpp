@@ -45,7 +45,8 @@ struct Plp {
   Var<T, 2> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 2> x) const {
     const auto& g = detail::topology(pass, "Plp");
     auto& tape = pass.tape;
-    require<shape_error>(x.extent(0) == nodes && g.labels.size() == nodes, describe(), ": got features of shape ", to_string(x.shape()), " and ", g.labels.size(), " labels");
+    require<shape_error>(x.extent(0) == nodes && g.labels.size() == nodes, "nn::graph::Plp: made for a graph of ", nodes, " nodes, got features of shape ", to_string(x.shape()),
+                         " and ", g.labels.size(), " labels");
     // F = start + open * H: the clamp of the training nodes without a branch.
     const View<T, 2> start = tape.allocate(Shape<2>{nodes, classes}), fixed = tape.allocate(Shape<2>{nodes, classes}), open = tape.allocate(Shape<2>{nodes, 1});
     Kernels<B>::fill(tape.backend(), T(0), fixed);
