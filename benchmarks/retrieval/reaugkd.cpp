@@ -8,6 +8,10 @@
 #include <retort/nn/zoo/text.hpp>
 
 #include "trial.hpp"
+#if __has_include(<xtensor/xarray.hpp>) || __has_include(<xtensor/containers/xarray.hpp>)
+#include <retort/io/xtensor.hpp>
+#define HAS_NPY 1
+#endif
 
 using namespace experiment;
 
@@ -19,10 +23,26 @@ using TeacherCnn = nn::Sequential<nn::TokenEmbedding, nn::Positionwise<nn::Dropo
 using StudentNet = nn::Sequential<nn::EmbeddingBag, nn::Tap<embedding>, nn::Relu, nn::Linear>;
 using Method = ReAugKd<teacher::Given<embedding>, StudentNet, embedding>;
 
-struct World {
+using TeacherHead = nn::Sequential<nn::Tap<embedding>, nn::Linear>;  // over a sentence encoder's embeddings
+
+struct Parts {
   Dataset<2> train, validation, test;
-  index_t tokens = 0;
 };
+struct World : Parts {
+  index_t tokens = 0;
+  Parts encoded;  // the sentences as an encoder's embeddings, where those are given
+};
+/// Rows of what scripts/sentence_teacher.py wrote, with their labels.
+Dataset<2> encoded(const Arguments& a, const char* part, const std::vector<index_t>& rows, const Dataset<2>& like) {
+#ifdef HAS_NPY
+  const auto all = io::load_npy<float, 2>(a.text("given", "") + "/" + a.text("set", "trec") + "/" + part + ".embeddings.npy");
+  Dataset<2> out{Tensor<float, 2>(Shape{like.size(), all.extent(1)}), like.labels, like.classes, like.name};
+  for (index_t i = 0; i < like.size(); ++i) std::copy_n(all.view().row(rows.empty() ? i : rows[static_cast<std::size_t>(i)]), all.extent(1), out.inputs.view().row(i));
+  return out;
+#else
+  throw error("reading .npy files needs xtensor");
+#endif
+}
 /// Everything of a seed: the split of TREC (SST-2 has a published one), the part of the training set, words of it alone.
 World load(const Arguments& a, std::uint64_t seed) {
   const std::string folder = std::string(RETORT_DATA_DIR) + "/text";
@@ -47,8 +67,12 @@ World load(const Arguments& a, std::uint64_t seed) {
   }
   std::sort(learn.begin(), learn.end());
   const data::Text train = pick(all.train, learn), validation = trec ? pick(all.train, choose) : all.validation;
-  const auto words = data::Words::from(train.sentences, {.least = a.count("least", 1)});
-  return {data::tokens(train, words, 60), data::tokens(validation, words, 60), data::tokens(all.test, words, 60), words.size()};
+  const auto words = data::Words::from(train.sentences, {.least = a.count("least", 2)});
+  World w{{data::tokens(train, words, 60), data::tokens(validation, words, 60), data::tokens(all.test, words, 60)}, words.size(), {}};
+  if (a.text("teacher", "cnn") == "given")
+    w.encoded = {encoded(a, "train", learn, w.train), trec ? encoded(a, "train", choose, w.validation) : encoded(a, "validation", {}, w.validation),
+                 encoded(a, "test", {}, w.test)};
+  return w;
 }
 
 /// Soft labels and embeddings of a set.
@@ -66,15 +90,16 @@ struct Teacher {
   Known train, validation, test;
 };
 template <class Net>
-Teacher train_teacher(Net net, const World& w, const Arguments& a, std::uint64_t seed) {
+Teacher train_teacher(Net net, const Parts& w, const Arguments& a, std::uint64_t seed) {
   Network<Net> teacher(std::move(net), seed);
   LabelsOnly<Net> method{teacher::None{}, teacher, {.label_smoothing = a.number("smoothing", 0)}};
-  fit(method, w.train, optim::Adam{.lr = static_cast<float>(a.number("teacher_lr", 1e-3)), .schedule = {.rule = optim::Cosine{}}},
+  fit(method, w.train, optim::Adam{.lr = static_cast<float>(a.number("teacher_lr", 3e-3)), .schedule = {.rule = optim::Cosine{}}},
       {.epochs = a.count("teacher_epochs", 15), .batch_size = 50, .seed = seed});
   return {know(teacher, w.train), know(teacher, w.validation), know(teacher, w.test)};
 }
 Teacher make_teacher(const World& w, const Arguments& a, std::uint64_t seed) {
   const index_t classes = w.train.classes;
+  if (a.text("teacher", "cnn") == "given") return train_teacher(TeacherHead({}, nn::Linear{w.encoded.train.inputs.extent(1), classes}), w.encoded, a, seed);
   if (a.text("teacher", "cnn") == "bag")
     return train_teacher(TeacherBag(nn::EmbeddingBag{w.tokens, 128}, nn::Relu{}, nn::Dropout{0.3f}, nn::Linear{128, 64}, nn::Relu{}, {}, nn::Dropout{0.3f},
                                     nn::Linear{64, classes}), w, a, seed);

@@ -72,7 +72,7 @@ void check_against_sorting(const KnowledgeBase<Key>& base, index_t queries, inde
 }  // namespace
 
 TEST_CASE("nearest keys: what full sorting finds, for one query and many, odd sizes, k from 1 to the whole base") {
-  for (const auto& [n, width, queries, k] : {std::array<index_t, 4>{1000, 16, 3, 8}, {257, 5, 20, 1}, {300, 128, 150, 32}, {40, 7, 9, 40}, {1, 3, 2, 1}}) {
+  for (const auto& [n, width, queries, k] : {std::array<index_t, 4>{1000, 16, 3, 8}, {257, 5, 20, 1}, {300, 128, 150, 32}, {900, 6, 9, 200}, {40, 7, 9, 40}, {1, 3, 2, 1}}) {
     check_against_sorting(random_base(n, width, 3), queries, k);
     check_against_sorting(random_base<std::int8_t>(n, width, 3), queries, k);
   }

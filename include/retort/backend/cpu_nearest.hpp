@@ -1,6 +1,6 @@
 #pragma once
-// The keys of the largest inner product with each query: blocks of scores by matrix products, of which a heap per query keeps
-// the best. The whole table of scores never exists.
+// The keys of the largest inner product with each query: blocks of scores by matrix products, of which each query keeps the
+// best. The whole table of scores never exists.
 
 #include <limits>
 #include <retort/backend/cpu_gemm.hpp>
@@ -44,7 +44,7 @@ struct Nearest {
       }
       for (index_t i = 0; i < q.extent(0); ++i) {
         Candidate* heap = heaps + i * k;
-        std::sort_heap(heap, heap + filled[i], better);
+        if (!in_order(k)) std::sort_heap(heap, heap + filled[i], better);
         for (index_t j = 0; j < k; ++j) {
           const bool there = j < filled[i];
           ids(first + i, j) = there ? heap[j].id : -1;
@@ -61,36 +61,27 @@ struct Nearest {
   };
   static bool better(const Candidate& a, const Candidate& b) { return a.score > b.score || (a.score == b.score && a.id < b.id); }
 
-  static constexpr index_t query_block = 128, key_block = 256;  ///< their scores and keys stay in the second-level cache
+  static constexpr index_t query_block = 256, key_block = 256;  ///< their scores and keys stay in the second-level cache
   static constexpr index_t few = 8;                             ///< queries that do not repay the packing of the keys
 
   /// All inner products of a block.
   static void score(Cpu& cpu, View<const float, 2> queries, View<const float, 2> keys, View<float, 2> out) {
     if (queries.extent(0) >= few) return Gemm::gemm(cpu, Transpose::no, Transpose::yes, queries, keys, out);
     using P = simd::Native<float>;
-    const index_t n = keys.extent(0), width = keys.extent(1), whole = width / P::lanes * P::lanes;
-    for (index_t q = 0; q < queries.extent(0); ++q) {
-      const float* x = queries.row(q);
-      const auto several = [&](auto rows, index_t j) {
-        constexpr int count = decltype(rows)::value;
-        const float* key = keys.row(j);
-        P sums[count];
+    constexpr index_t chains = 4, step = chains * P::lanes;
+    const index_t width = keys.extent(1), whole = width / step * step;
+    for (index_t q = 0; q < queries.extent(0); ++q)
+      for (index_t j = 0; j < keys.extent(0); ++j) {  // key after key: one stream of memory is what prefetchers like best
+        const float *x = queries.row(q), *key = keys.row(j);
+        P sums[chains];
         for (P& s : sums) s = P(0.f);
-        for (index_t d = 0; d < whole; d += P::lanes) {
-          const P v = P::load(x + d);
-#pragma GCC unroll 8
-          for (int i = 0; i < count; ++i) sums[i] = fma(v, P::load(key + i * width + d), sums[i]);
-        }
-        for (int i = 0; i < count; ++i) {
-          float sum = sums[i].sum();
-          for (index_t d = whole; d < width; ++d) sum += x[d] * key[i * width + d];
-          out(q, j + i) = sum;
-        }
-      };
-      index_t j = 0;
-      for (; j + 8 <= n; j += 8) several(std::integral_constant<int, 8>{}, j);
-      for (; j < n; ++j) several(std::integral_constant<int, 1>{}, j);
-    }
+        for (index_t d = 0; d < whole; d += step)
+#pragma GCC unroll 4
+          for (index_t i = 0; i < chains; ++i) sums[i] = fma(P::load(x + d + i * P::lanes), P::load(key + d + i * P::lanes), sums[i]);
+        float sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum();
+        for (index_t d = whole; d < width; ++d) sum += x[d] * key[d];
+        out(q, j) = sum;
+      }
   }
   template <class Key>
   static View<const float, 2> unpack(View<const Key, 2> keys, const float* scales, float* to) {
@@ -103,22 +94,27 @@ struct Nearest {
     }
     return {to, keys.shape};
   }
-  /// Lets the scores of the keys first .. first + count into a heap whose root is the worst of the k best. Most blocks hold
-  /// none: a vector at a time is compared with the root.
+  /// Few candidates are kept in order, which costs less than a heap.
+  static constexpr bool in_order(index_t k) { return k <= 64; }
+  /// Lets the scores of the keys first .. first + count into the candidates: a list in order, or a heap whose root is the worst of
+  /// the k best. Most blocks hold none: a vector at a time is compared with the worst.
   static void keep_best(const float* scores, index_t count, index_t first, index_t excluded, Candidate* heap, index_t& filled, index_t k) {
     using P = simd::Native<float>;
     constexpr index_t stretch = 4 * P::lanes;
-    const auto bar = [&] { return filled < k ? -std::numeric_limits<float>::infinity() : heap[0].score; };
+    const auto bar = [&] { return filled < k ? -std::numeric_limits<float>::infinity() : heap[in_order(k) ? k - 1 : 0].score; };
     const auto look = [&](index_t from, index_t to) {
       for (index_t j = from; j < to; ++j) {
         if (!(scores[j] > bar()) || first + j == excluded) continue;
-        if (filled < k) {
-          heap[filled++] = {scores[j], first + j};
-          std::push_heap(heap, heap + filled, better);
+        if (filled == k && !in_order(k)) std::pop_heap(heap, heap + k, better);
+        if (filled < k) ++filled;
+        const Candidate fresh{scores[j], first + j};
+        if (in_order(k)) {  // later ids come later, so an equal score stays before the new one
+          index_t at = filled - 1;
+          for (; at > 0 && heap[at - 1].score < fresh.score; --at) heap[at] = heap[at - 1];
+          heap[at] = fresh;
         } else {
-          std::pop_heap(heap, heap + k, better);
-          heap[k - 1] = {scores[j], first + j};
-          std::push_heap(heap, heap + k, better);
+          heap[filled - 1] = fresh;
+          std::push_heap(heap, heap + filled, better);
         }
       }
     };

@@ -34,7 +34,7 @@ struct Calibrator {
   /// `own`: the student's probabilities (N x C); `found`: the neighbours of its embeddings in `base`, at least the largest k or the
   /// whole base. Throws value_error for an empty grid or a setting out of range, shape_error when the sizes disagree.
   template <class Base, class T>
-  Calibration operator()(const Base& base, const Neighbours& found, View<const T, 2> own, View<const std::int32_t, 1> labels) const {
+  Calibration operator()(const Base& base, const Neighbours& found, View<T, 2> own, View<const std::int32_t, 1> labels) const {
     require<value_error>(!k.empty() && !lambda.empty() && !temperature.empty(), "retrieval::Calibrator: a grid is empty: ", k.size(), " values of k, ",
                          lambda.size(), " of lambda, ", temperature.size(), " of the temperature");
     require<shape_error>(own.shape == Shape<2>{labels.size(), base.classes()} && found.queries() == labels.size() && labels.size() > 0,
@@ -58,7 +58,7 @@ struct Calibrator {
 
  private:
   template <class T>
-  static Setting measure(Setting s, View<const T, 2> own, const Tensor<double, 2>& retrieved, View<const std::int32_t, 1> labels) {
+  static Setting measure(Setting s, View<T, 2> own, const Tensor<double, 2>& retrieved, View<const std::int32_t, 1> labels) {
     index_t right = 0;
     for (index_t i = 0; i < labels.size(); ++i) {
       const std::int32_t y = labels.data[i];
