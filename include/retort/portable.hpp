@@ -11,6 +11,7 @@
 #include <retort/data/cifar.hpp>
 #include <retort/data/csv.hpp>
 #include <retort/data/digits.hpp>
+#include <retort/data/domain.hpp>
 #include <retort/data/gather.hpp>
 #include <retort/data/graph_files.hpp>
 #include <retort/data/idx.hpp>

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <limits>
-#include <retort/data/dataset.hpp>
+#include <retort/data/domain.hpp>
 #include <set>
 
 #include "scratch_folder.hpp"
@@ -98,4 +98,43 @@ TEST_CASE("validate names what is wrong, and where") {
   const auto short_of_labels = broken([](auto& d) { d.labels.pop_back(); });
   CHECK(message_of<shape_error>([&] { short_of_labels.validate(); }) ==
         "dataset 'numbered': 4 inputs (4, 2) but 3 labels");
+}
+
+TEST_CASE("a domain of n samples: the target's, general ones or a mixture, without repeats, labels where the classes agree") {
+  const auto set = [](float first, int classes) {
+    Dataset<2> d{Tensor<float, 2>(Shape<2>{20, 1}), {}, classes, first > 0 ? "general" : "target"};
+    for (index_t i = 0; i < 20; ++i) {
+      d.inputs.data()[i] = first + static_cast<float>(i);
+      if (classes) d.labels.push_back(static_cast<std::int32_t>(i % classes));
+    }
+    return d;
+  };
+  const auto target = set(0, 4), general = set(100, 4);
+  for (const double share : {0., 0.3, 1.}) {
+    const auto mixed = data::domain(target, general, share, 10, 7);
+    mixed.validate();
+    const auto own = std::count_if(mixed.inputs.begin(), mixed.inputs.end(), [](float x) { return x < 50; });
+    CHECK(own == std::llround(10 * share));
+    std::vector<float> values(mixed.inputs.begin(), mixed.inputs.end());
+    std::sort(values.begin(), values.end());
+    CHECK(std::adjacent_find(values.begin(), values.end()) == values.end());
+    for (index_t i = 0; i < 10; ++i) CHECK(mixed.labels[static_cast<std::size_t>(i)] == static_cast<int>(mixed.inputs.data()[i]) % 4);
+    const auto again = data::domain(target, general, share, 10, 7);
+    CHECK(std::equal(mixed.inputs.begin(), mixed.inputs.end(), again.inputs.begin()));
+  }
+  CHECK_FALSE(data::domain(target, set(100, 3), 0.5, 10, 7).labelled());
+  CHECK_FALSE(data::domain(set(0, 0), set(100, 0), 0.5, 10, 7).labelled());
+  CHECK_THROWS_WITH_AS(data::domain(target, general, 1, 21, 7), "data::domain: asked for 21 samples of 'target', which has 20", value_error);
+  CHECK_THROWS_AS(data::domain(target, general, 1.1, 5, 7), value_error);
+}
+
+TEST_CASE("an unlabelled set: valid without classes, copied by subset, not to be split by class") {
+  Dataset<2> d{Tensor<float, 2>(Shape<2>{3, 2}), {}, 0, "sounds"};
+  d.validate();
+  CHECK_FALSE(d.labelled());
+  const std::vector<index_t> rows{2, 0};
+  CHECK(d.subset(rows).size() == 2);
+  CHECK_THROWS_WITH_AS(d.split(0.5, 1), "dataset 'sounds': a stratified split needs labels", value_error);
+  d.classes = 2;
+  CHECK_THROWS_AS(d.validate(), shape_error);
 }

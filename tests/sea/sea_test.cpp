@@ -159,7 +159,8 @@ TEST_CASE("EdgeL3: pruned weights stay zero through training, the rest regains t
   EdgeL3<StudentNet> method{teacher, {copy, {0, 0.5}}};
   const auto zeros = [&] {
     index_t n = 0;
-    for (const float w : copy.tensors()[2].second) n += w == 0;
+    const auto weights = copy.tensors()[2].second;
+    for (const float w : weights) n += w == 0;
     return n;
   };
   CHECK(zeros() == 24);
