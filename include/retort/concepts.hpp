@@ -89,7 +89,7 @@ concept OptimizerPolicy = requires(const O& o) {
   "retort: fit needs an optimiser policy: members `lr`, `schedule` and `clip`, a `State<T, B>`, `make` and `step`; see "   \
   "retort/optim/optimizer.hpp"
 
-/// Data that `fit` can draw from: a retort::Dataset, one seen through data::augmented, or
+/// Data that `fit` can draw from: a retort::Dataset, one seen through data::augmented, a NodeDataset or GraphDataset, or
 /// data::None for data-free sources. See retort/data/gather.hpp.
 template <class D>
 concept TrainingData = std::is_same_v<D, data::None> || requires(const D& d) {
