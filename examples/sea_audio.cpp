@@ -1,7 +1,7 @@
 // SEA on real sound: a keyword spotter for five spoken digits that fits into a few kilobytes. A teacher that knows all digits
 // gives embeddings of unlabelled clips of the target domain; small students regress them, and a probe on few labelled clips
 // says what they are worth, beside the same students of clips from elsewhere. Writes sea_spectrogram.png and sea_embedding.svg.
-// Needs RETORT_DATA_DIR with the Free Spoken Digit Dataset. Usage: sea_audio [--short] [--out FOLDER]
+// Needs RETORT_DATA_DIR with the Free Spoken Digit Dataset. Usage: sea_audio [--short]
 
 #include <filesystem>
 #include <retort.hpp>
@@ -23,12 +23,7 @@ template <class Student>
 using Method = Sea<TeacherNet, Student, projection::StandardizedPca, sample::Uniform, embedding>;
 
 int main(int argc, char** argv) {
-  bool brief = false;
-  std::filesystem::path out = ".";
-  for (int i = 1; i < argc; ++i) {
-    if (std::string(argv[i]) == "--short") brief = true;
-    if (std::string(argv[i]) == "--out" && i + 1 < argc) out = argv[++i];
-  }
+  const bool brief = argc > 1 && std::string(argv[1]) == "--short";
   const char* root = std::getenv("RETORT_DATA_DIR");
   const std::string folder = std::string(root ? root : RETORT_DATA_DIR) + "/fsdd/recordings";
   if (!std::filesystem::exists(folder)) {
@@ -37,30 +32,22 @@ int main(int argc, char** argv) {
   }
   // From WAV files to images of 32 mel bands x 25 frames, decibels scaled to -1..1.
   const auto clips = audio::load_spoken_digits(folder);
-  std::vector<audio::Recording> recordings;
-  for (const auto& c : clips) recordings.push_back(c.recording);
   audio::MelSpectrogram mel({.hop = 320, .bands = 32, .squared = true, .padding = audio::Padding::centred, .frames = 25});
-  Dataset<4> all = audio::mel_images(mel, recordings, 1, 1 / 40.f, 1);
-  all.classes = 10;
-  for (const auto& c : clips) all.labels.push_back(c.digit);
-  const auto rows = [&](int first_take, int last_take, int first_digit, int last_digit) {
-    std::vector<index_t> r;
-    for (std::size_t i = 0; i < clips.size(); ++i)
-      if (clips[i].take >= first_take && clips[i].take <= last_take && clips[i].digit >= first_digit && clips[i].digit <= last_digit) r.push_back(static_cast<index_t>(i));
-    return r;
+  const Dataset<4> all = audio::mel_images(mel, audio::recordings_of(clips), 1, 1 / 40.f, 1);
+  const auto unlabelled = [&](int first_take, int last_take, int first_digit, int last_digit) {
+    return all.subset(audio::clips_of(clips, first_take, last_take, [=](const auto& c) { return c.digit >= first_digit && c.digit <= last_digit; }));
   };
-  const auto unlabelled = [&](const std::vector<index_t>& r) {
-    Dataset<4> set = all.subset(r);
-    set.labels.clear();
-    set.classes = 0;
+  const auto labelled = [&](int first_take, int last_take, int digits) {
+    Dataset<4> set = unlabelled(first_take, last_take, 0, digits - 1);
+    set.classes = digits;
+    for (const index_t i : audio::clips_of(clips, first_take, last_take, [=](const auto& c) { return c.digit < digits; })) set.labels.push_back(clips[static_cast<std::size_t>(i)].digit);
     return set;
   };
-  // 150 labelled clips of the target's digits, and 150 to report on.
-  const Dataset<4> known = all.subset(rows(30, 34, 0, 4)), asked = all.subset(rows(0, 4, 0, 4));
+  const Dataset<4> known = labelled(30, 34, 5), asked = labelled(0, 4, 5);  // 150 clips of the target's digits each
   Cpu cpu;
   Network<TeacherNet> teacher(TeacherNet(nn::Linear{800, 256}, nn::Relu{}, nn::Linear{256, 64}, {}, nn::Linear{64, 10}), 1);
   LabelsOnly<TeacherNet> supervised{teacher::None{}, teacher};
-  fit(supervised, all.subset(rows(5, 14, 0, 9)), optim::Adam{}, {.epochs = 25, .batch_size = 32, .seed = 1}, callbacks::ProgressBar{std::clog, 1});
+  fit(supervised, labelled(5, 14, 10), optim::Adam{}, {.epochs = 25, .batch_size = 32, .seed = 1}, callbacks::ProgressBar{std::clog, 1});
 
   const auto score = [&](const Tensor<float, 2>& a, const Tensor<float, 2>& b) {
     Dataset<2> train{Tensor<float, 2>(a.shape()), known.labels, 5, "probe"}, test{Tensor<float, 2>(b.shape()), asked.labels, 5, "probe"};
@@ -81,7 +68,7 @@ int main(int argc, char** argv) {
     double result[2];
     for (const bool elsewhere : {false, true}) {
       Network<Student> student(architecture, 2);
-      const Dataset<4> pool = unlabelled(elsewhere ? rows(15, 29, 5, 9) : rows(15, 29, 0, 4));  // 450 clips that nobody labelled
+      const Dataset<4> pool = elsewhere ? unlabelled(15, 29, 5, 9) : unlabelled(15, 29, 0, 4);  // 450 clips that nobody labelled
       Method<Student> method{{teacher, projection::standardized_pca(components)}, student};
       fit(method, pool, optim::Adam{}, {.epochs = steps / 15, .batch_size = 32, .seed = 3}, callbacks::ProgressBar{std::clog, 1});
       Tensor<float, 2> answers = predict_logits(student, asked, cpu);
@@ -95,18 +82,15 @@ int main(int argc, char** argv) {
   run("800-64-32", SmallNet(nn::Linear{800, 64}, nn::Relu{}, nn::Linear{64, 32}), 32, 1500);
   if (!brief) run("convolutions 8-16-16-16", nn::zoo::l3({8, 16, 16, 16}), 16, 1500);
 
-  io::save_png((out / "sea_spectrogram.png").string(), io::contact_sheet(asked.inputs.view().rows(0, 8), 4, -1, 1, 4).view());
+  io::save_png("sea_spectrogram.png", io::contact_sheet(asked.inputs.view().rows(0, 8), 4, -1, 1, 4).view());
   io::Chart chart{.title = "The last student's first two components, test clips", .x_label = "component 1", .y_label = "component 2"};
   for (int digit = 0; digit < 5; ++digit) {
     io::Series points{.name = std::to_string(digit), .x = {}, .y = {}, .line = false};
     for (index_t i = 0; i < asked.size(); ++i)
-      if (asked.labels[static_cast<std::size_t>(i)] == digit) {
-        points.x.push_back(static_cast<double>(shown.view()(i, 0)));
-        points.y.push_back(static_cast<double>(shown.view()(i, 1)));
-      }
+      if (asked.labels[static_cast<std::size_t>(i)] == digit) points.x.push_back(shown.view()(i, 0)), points.y.push_back(shown.view()(i, 1));
     chart.series.push_back(std::move(points));
   }
-  io::save_svg((out / "sea_embedding.svg").string(), chart);
-  std::cout << "\nwrote " << (out / "sea_spectrogram.png").string() << " and " << (out / "sea_embedding.svg").string() << '\n';
+  io::save_svg("sea_embedding.svg", chart);
+  std::cout << "\nwrote sea_spectrogram.png and sea_embedding.svg\n";
   return gains[0] > 2 ? 0 : 1;  // one domain: the narrow student of the target's own clips is well ahead
 }

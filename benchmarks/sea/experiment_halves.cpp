@@ -27,22 +27,16 @@ struct Corpus {
   std::vector<std::string> speakers;
 
   explicit Corpus(const std::string& folder) : clips(audio::load_spoken_digits(folder)) {
-    std::vector<audio::Recording> recordings;
-    for (const auto& c : clips) {
-      recordings.push_back(c.recording);
+    for (const auto& c : clips)
       if (std::find(speakers.begin(), speakers.end(), c.speaker) == speakers.end()) speakers.push_back(c.speaker);
-    }
     audio::MelSpectrogram mel({.hop = 320, .bands = 32, .squared = true, .padding = audio::Padding::centred, .frames = 25});
-    const auto images = audio::mel_images(mel, recordings, 1, 1 / 40.f, 1);
+    const auto images = audio::mel_images(mel, audio::recordings_of(clips), 1, 1 / 40.f, 1);
     inputs = Tensor<float, 2>(Shape{images.size(), images.inputs.shape().row_size()});
     std::copy(images.inputs.begin(), images.inputs.end(), inputs.begin());
   }
   using Filter = std::function<bool(const audio::SpokenDigit&)>;
   std::vector<index_t> rows(int first_take, int last_take, const Filter& keep = [](const auto&) { return true; }) const {
-    std::vector<index_t> out;
-    for (std::size_t i = 0; i < clips.size(); ++i)
-      if (clips[i].take >= first_take && clips[i].take <= last_take && keep(clips[i])) out.push_back(static_cast<index_t>(i));
-    return out;
+    return audio::clips_of(clips, first_take, last_take, keep);
   }
   /// The labels are positions in `digits`; without any the set is unlabelled.
   Dataset<2> set(const Tensor<float, 2>& vectors, const std::vector<index_t>& rows, const std::vector<int>& digits = {}) const {

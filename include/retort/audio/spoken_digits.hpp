@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <retort/audio/wav.hpp>
 
@@ -31,6 +32,22 @@ inline std::vector<SpokenDigit> load_spoken_digits(const std::string& folder) {
     require<data_error>(fits, "load_spoken_digits: expected DIGIT_SPEAKER_TAKE.wav, found '", file.string(), "'");
     out.push_back({read_wav(file.string()), name[0] - '0', name.substr(first + 1, last - first - 1), std::stoi(name.substr(last + 1))});
   }
+  return out;
+}
+
+/// Positions of the clips of takes `first_take` to `last_take` that `keep(clip)` accepts.
+template <class F>
+std::vector<index_t> clips_of(const std::vector<SpokenDigit>& clips, int first_take, int last_take, F&& keep) {
+  std::vector<index_t> out;
+  for (std::size_t i = 0; i < clips.size(); ++i)
+    if (clips[i].take >= first_take && clips[i].take <= last_take && keep(clips[i])) out.push_back(static_cast<index_t>(i));
+  return out;
+}
+
+/// The recordings of clips, in their order.
+inline std::vector<Recording> recordings_of(const std::vector<SpokenDigit>& clips) {
+  std::vector<Recording> out;
+  for (const auto& c : clips) out.push_back(c.recording);
   return out;
 }
 

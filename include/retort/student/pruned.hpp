@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <retort/student/trainable.hpp>
 
