@@ -2,6 +2,9 @@
 string(REPLACE "|" ";" INCLUDES "${INCLUDES}")
 list(TRANSFORM INCLUDES PREPEND "-I")
 set(compile ${COMPILER} -std=c++20 -fsyntax-only ${INCLUDES})
+if(PRECOMPILED)
+  list(APPEND compile -include ${PRECOMPILED})
+endif()
 
 if(NOT EXISTS ${STEM}.pass.cpp)
   message(FATAL_ERROR "${STEM}.fail.cpp has no twin ${STEM}.pass.cpp")
