@@ -120,6 +120,15 @@ TEST_CASE("an output that cannot be negative stops at the mean square of the tar
   CHECK(reached(nn::Linear{n, 1}) < 0.01 * floor);
 }
 
+TEST_CASE("a table of targets: rows that are not finite, and a data set of another size") {
+  Network<StudentNet> student(student_net(2), 2);
+  Distiller<teacher::Targets, student::Trainable<StudentNet>, loss::LogitMse<ElementMean>> method{teacher::Targets(test::randn<float>(Shape<2>{5, 2}, 1)), student};
+  CHECK_THROWS_WITH_AS(fit(method, pool(4, 1), optim::Adam{}), "teacher::Targets: 5 rows for a data set of 4", shape_error);
+  auto torn = test::randn<float>(Shape<2>{5, 2}, 1);
+  torn.view()(3, 1) = std::nanf("");
+  CHECK_THROWS_WITH_AS(teacher::Targets(std::move(torn)), "teacher::Targets: row 3 is not finite", value_error);
+}
+
 TEST_CASE("finite differences through a student of convolutions, batch norms and the global maximum, on each regression loss") {
   Cpu cpu;
   Network<zoo::L3, Double<Cpu>> net(zoo::l3({2, 2, 3, 3}), 4);

@@ -17,6 +17,14 @@ class Affine {
     require<value_error>(first_not_finite(shift_.view()) < 0 && first_not_finite(matrix_.view()) < 0, "projection: a value is not finite");
   }
 
+  /// (z - mean) W.
+  static Affine centred(const Moments& of, Tensor<double, 2> matrix) {
+    Tensor<double, 1> shift(Shape{matrix.extent(1)});
+    for (index_t i = 0; i < matrix.extent(0); ++i)
+      for (index_t k = 0; k < matrix.extent(1); ++k) shift.data()[k] -= of.mean()(i) * matrix.view()(i, k);
+    return {std::move(matrix), std::move(shift)};
+  }
+
   bool empty() const { return matrix_.empty(); }
   Affine copy() const {
     Tensor<double, 2> w(matrix_.shape());

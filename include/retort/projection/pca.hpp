@@ -18,17 +18,13 @@ struct Pca {
     require<value_error>(of.count() >= 2, "projection::Pca: expected at least 2 vectors to fit to, got ", of.count());
     const auto solver = decompose(of);
     Tensor<double, 2> w(Shape{of.width(), components});
-    Tensor<double, 1> b(Shape{components});
     for (index_t k = 0; k < components; ++k) {
       const Eigen::VectorXd v = solver.eigenvectors().col(of.width() - 1 - k);
       Eigen::Index top = 0;
       v.cwiseAbs().maxCoeff(&top);
-      for (index_t i = 0; i < of.width(); ++i) {
-        w.view()(i, k) = v(top) > 0 ? v(i) : -v(i);
-        b.data()[k] -= of.mean()(i) * w.view()(i, k);
-      }
+      for (index_t i = 0; i < of.width(); ++i) w.view()(i, k) = v(top) > 0 ? v(i) : -v(i);
     }
-    return {std::move(w), std::move(b)};
+    return Affine::centred(of, std::move(w));
   }
   /// All eigenvalues of the population covariance, the largest first.
   static std::vector<double> spectrum(const Moments& of) {

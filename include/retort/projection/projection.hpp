@@ -35,13 +35,11 @@ struct Identity {
 struct Standardize {
   Affine fit(const Moments& of) const {
     Tensor<double, 2> w(Shape{of.width(), of.width()});
-    Tensor<double, 1> b(Shape{of.width()});
     for (index_t i = 0; i < of.width(); ++i) {
-      const double deviation = of.deviation(i), factor = deviation > 1e-12 * std::abs(of.mean()(i)) && deviation > 0 ? 1 / deviation : 1;
-      w.view()(i, i) = factor;
-      b.data()[i] = -of.mean()(i) * factor;
+      const double deviation = of.deviation(i);
+      w.view()(i, i) = deviation > 1e-12 * std::abs(of.mean()(i)) && deviation > 0 ? 1 / deviation : 1;
     }
-    return {std::move(w), std::move(b)};
+    return Affine::centred(of, std::move(w));
   }
   std::string describe() const { return "standardised"; }
 };
@@ -54,12 +52,8 @@ struct StandardizeGlobally {
     for (index_t i = 0; i < of.width(); ++i) variance += of.covariance(i, i) / static_cast<double>(of.width());
     const double factor = variance > 0 ? 1 / std::sqrt(variance) : 1;
     Tensor<double, 2> w(Shape{of.width(), of.width()});
-    Tensor<double, 1> b(Shape{of.width()});
-    for (index_t i = 0; i < of.width(); ++i) {
-      w.view()(i, i) = factor;
-      b.data()[i] = -of.mean()(i) * factor;
-    }
-    return {std::move(w), std::move(b)};
+    for (index_t i = 0; i < of.width(); ++i) w.view()(i, i) = factor;
+    return Affine::centred(of, std::move(w));
   }
   std::string describe() const { return "standardised globally"; }
 };
@@ -72,12 +66,9 @@ struct Random {
   Affine fit(const Moments& of) const {
     require<value_error>(components >= 1, "projection::Random: expected at least 1 component, got ", components);
     Tensor<double, 2> w(Shape{of.width(), components});
-    Tensor<double, 1> b(Shape{components});
     Rng rng(seed);
     for (double& x : w) x = rng.normal() / std::sqrt(static_cast<double>(of.width()));
-    for (index_t i = 0; i < of.width(); ++i)
-      for (index_t k = 0; k < components; ++k) b.data()[k] -= of.mean()(i) * w.view()(i, k);
-    return {std::move(w), std::move(b)};
+    return Affine::centred(of, std::move(w));
   }
   std::string describe() const { return detail::concat("random projection to ", components); }
 };
