@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
     retrieval::scale_to_unit(x.view());
     return base.nearest(cpu, x.view(), 32);
   };
-  const auto chosen = retrieval::Calibrator{}(base, queries(validation), ask(validation, probabilities).view(), validation.label_view()).best;
+  const auto chosen = retrieval::Calibrator<>{}(base, queries(validation), ask(validation, probabilities).view(), validation.label_view()).best;
   predictor.k = chosen.k;
   const auto accuracy = [&](double lambda) {
     predictor.lambda = lambda;

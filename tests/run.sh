@@ -18,7 +18,8 @@ command -v make > /dev/null && build_tool=
 # shellcheck disable=SC2086  # empty when make is there
 setup $build_tool tool:cmake:cmake header:doctest/doctest.h:doctest-dev header:nlohmann/json.hpp:nlohmann-json3-dev \
   header:xtl/xtl_config.hpp:libxtensor-dev header:zlib.h:zlib1g-dev header:png.h:libpng-dev header:jpeglib.h:libjpeg-dev \
-  header:eigen3/Eigen/Core:libeigen3-dev header:sndfile.h:libsndfile1-dev header:samplerate.h:libsamplerate0-dev header:fftw3.h:libfftw3-dev
+  header:eigen3/Eigen/Core:libeigen3-dev header:sndfile.h:libsndfile1-dev header:samplerate.h:libsamplerate0-dev header:fftw3.h:libfftw3-dev \
+  header:hnswlib/hnswlib.h:libhnswlib-dev
 jobs=$(nproc 2> /dev/null || echo 2)
 
 # Large data sets: from RETORT_DATA_DIR, or from archives beside the repository. Tests skip those that are missing.

@@ -1,8 +1,9 @@
 // ReAugKD-1: does a small student answer better when it may look up what its teacher knew of the training items? All arms from one
 // start and equal passes, on TREC or SST-2. Usage: reaugkd_experiment [name=value ...]
 //   set=trec|sst2 seeds=5 first_seed=0 part=1 (share of the training set that everyone sees) teacher=cnn|bag|given given=FOLDER
-//   split=test|validation epochs=30 teacher_epochs=15 alpha=1 tau=0.1 tau_r=0 (0: tau) width=16 hard=0 criterion=accuracy|log_loss
-//   sweep=0 (1: alpha and tau of a grid, measured on one half of the validation split, k and lambda chosen on the other)
+//   student=bag|cnn split=test|validation epochs=30 teacher_epochs=15 alpha=1 tau=0.1 tau_r=0 (0: tau) width=16 hard=0
+//   criterion=accuracy|likelihood standard_errors=1 (of the calibrator)
+//   sweep=0 (1: alpha and tau of a grid, measured on one half of the validation split, k and lambda chosen on the other, by each rule)
 
 #include <numeric>
 #include <retort/nn/zoo/text.hpp>
@@ -20,8 +21,17 @@ namespace {
 struct embedding;
 using TeacherBag = nn::Sequential<nn::EmbeddingBag, nn::Relu, nn::Dropout, nn::Linear, nn::Relu, nn::Tap<embedding>, nn::Dropout, nn::Linear>;
 using TeacherCnn = nn::Sequential<nn::TokenEmbedding, nn::Positionwise<nn::Dropout>, nn::ConvolutionBank, nn::Tap<embedding>, nn::Dropout, nn::Linear>;
-using StudentNet = nn::Sequential<nn::EmbeddingBag, nn::Tap<embedding>, nn::Relu, nn::Linear>;
-using Method = ReAugKd<teacher::Given<embedding>, StudentNet, embedding>;
+struct BagStudent {
+  using Net = nn::Sequential<nn::EmbeddingBag, nn::Tap<embedding>, nn::Relu, nn::Linear>;
+  static Net make(index_t tokens, index_t width, index_t classes) { return Net(nn::EmbeddingBag{tokens, width}, {}, nn::Relu{}, nn::Linear{width, classes}); }
+};
+/// Sees the order of up to three words; half the teacher's convolutions and half its word vectors.
+struct CnnStudent {
+  using Net = nn::Sequential<nn::TokenEmbedding, nn::ConvolutionBank, nn::Linear, nn::Tap<embedding>, nn::Relu, nn::Linear>;
+  static Net make(index_t tokens, index_t width, index_t classes) {
+    return Net(nn::TokenEmbedding{tokens, 32}, nn::ConvolutionBank{32, 16, {1, 2, 3}}, nn::Linear{48, width}, {}, nn::Relu{}, nn::Linear{width, classes});
+  }
+};
 
 using TeacherHead = nn::Sequential<nn::Tap<embedding>, nn::Linear>;  // over a sentence encoder's embeddings
 
@@ -110,7 +120,8 @@ Teacher make_teacher(const World& w, const Arguments& a, std::uint64_t seed) {
 double accuracy_of(View<const float, 2> scores, const Dataset<2>& data) { return 100 * metrics::accuracy(scores, data.label_view()); }
 
 /// A student's probabilities and its queries (norm 1) on a set.
-Known ask(Network<StudentNet>& student, const Dataset<2>& data) {
+template <class Net>
+Known ask(Network<Net>& student, const Dataset<2>& data) {
   Known out = know(student, data);
   retrieval::scale_to_unit(out.embeddings.view());
   return out;
@@ -129,56 +140,88 @@ double recall(const retrieval::Neighbours& a, const retrieval::Neighbours& b, in
   return 100 * static_cast<double>(hits) / static_cast<double>(k * a.queries());
 }
 
+template <class Student>
 struct Trained {
-  Network<StudentNet> student;
+  using Method = ReAugKd<teacher::Given<embedding>, typename Student::Net, embedding>;
+  Network<typename Student::Net> student;
   std::unique_ptr<Method> method;
 };
-Trained train(const World& w, const Teacher& t, const Arguments& a, double alpha, double tau, std::uint64_t seed) {
+template <class Student>
+Trained<Student> train(const World& w, const Teacher& t, const Arguments& a, double alpha, double tau, std::uint64_t seed) {
   const index_t width = a.count("width", 16);
-  Trained out{Network<StudentNet>(StudentNet(nn::EmbeddingBag{w.tokens, width}, {}, nn::Relu{}, nn::Linear{width, w.train.classes}), seed + 100), nullptr};
+  using Method = typename Trained<Student>::Method;
+  Trained<Student> out{Network<typename Student::Net>(Student::make(w.tokens, width, w.train.classes), seed + 100), nullptr};
   teacher::HeadOptions head{.width = width, .loss = {.temperature = a.number("tau_c", 0.1)}, .epochs = a.count("head_epochs", 20)};
-  out.method = std::make_unique<Method>(Method::teacher{teacher::Given<embedding>(t.train.soft.clone(), t.train.embeddings.clone()), head}, out.student,
-                                        Method::loss{.hard = {.weight = a.number("hard", 0)}, .relation = {.loss = {.temperature = tau}, .weight = alpha}});
+  out.method = std::make_unique<Method>(typename Method::teacher{teacher::Given<embedding>(t.train.soft.clone(), t.train.embeddings.clone()), head}, out.student,
+                                        typename Method::loss{.hard = {.weight = a.number("hard", 0)}, .relation = {.loss = {.temperature = tau}, .weight = alpha}});
   fit(*out.method, w.train, optim::Adam{.lr = static_cast<float>(a.number("lr", 5e-3)), .schedule = {.rule = optim::Cosine{}}},
       {.epochs = a.count("epochs", 30), .batch_size = a.count("batch", 64), .seed = seed});
   return out;
 }
-retrieval::Calibrator calibrator(const Arguments& a, double tau) {
-  const double tau_r = a.number("tau_r", 0);
-  return {.temperature = {tau_r > 0 ? tau_r : tau}, .criterion = a.text("criterion", "accuracy") == "accuracy" ? retrieval::Criterion::accuracy : retrieval::Criterion::log_loss};
-}
+/// How k and lambda are chosen.
+struct Rule {
+  bool likelihood;
+  double standard_errors;
+  std::vector<double> lambda = retrieval::Calibrator<>{}.lambda;
+  retrieval::Calibration choose(const retrieval::KnowledgeBase<>& base, const retrieval::Neighbours& found, const Known& own, const Dataset<2>& data, double temperature) const {
+    const auto by = [&](auto criterion) {
+      return retrieval::Calibrator<decltype(criterion)>{.lambda = lambda, .temperature = {temperature}, .standard_errors = standard_errors}(base, found, own.soft.view(), data.label_view());
+    };
+    return likelihood ? by(retrieval::ByLikelihood{}) : by(retrieval::ByAccuracy{});
+  }
+};
+const std::pair<const char*, Rule> rules[] = {{"accuracy", {false, 0}}, {"accuracy, 1 s.e.", {false, 1}}, {"likelihood", {true, 0}}, {"likelihood, 1 s.e.", {true, 1}}};
+double retrieval_temperature(const Arguments& a, double tau) { return a.number("tau_r", 0) > 0 ? a.number("tau_r", 0) : tau; }
 
 /// alpha and tau on the validation split: k and lambda are chosen on one half of it, the other is measured, and the other way round.
+template <class Student>
 void sweep(const Arguments& a) {
   Cpu cpu;
-  std::map<std::pair<double, double>, std::array<double, 3>> sums;
+  constexpr std::size_t columns = std::size(rules) + 2;
+  std::map<std::pair<double, double>, std::array<double, columns>> sums;
   const int seeds = a.count("seeds", 2), first = a.count("first_seed", 100);
+  double taught = 0;
   for (int seed = first; seed < first + seeds; ++seed) {
     const auto s = static_cast<std::uint64_t>(seed);
     const World w = load(a, s);
     const Teacher teacher = make_teacher(w, a, s);
+    taught += accuracy_of(teacher.validation.soft.view(), w.validation) / seeds;
     std::clog << "seed " << seed << ": teacher " << accuracy_of(teacher.validation.soft.view(), w.validation) << '\n';
     const auto halves = w.validation.split(0.5, 1);
     for (const double alpha : {0.1, 1., 10.})
       for (const double tau : {0.05, 0.1, 0.5, 1.}) {
-        Trained t = train(w, teacher, a, alpha, tau, s);
+        auto t = train<Student>(w, teacher, a, alpha, tau, s);
         const auto& base = t.method->predictor_policy().base;
         auto& sum = sums[{alpha, tau}];
         for (const bool turned : {false, true}) {
           const Dataset<2>&one = turned ? halves.test : halves.train, &other = turned ? halves.train : halves.test;
           const Known on = ask(t.student, one), off = ask(t.student, other);
-          const auto chosen = calibrator(a, tau)(base, base.nearest(cpu, on.embeddings.view(), 32), on.soft.view(), one.label_view());
-          const auto found = base.nearest(cpu, off.embeddings.view(), 32);
-          sum[0] += accuracy_of(off.soft.view(), other) / (2 * seeds);
-          sum[1] += mixed_accuracy(base, found, off, chosen.best, other) / (2 * seeds);
-          sum[2] += mixed_accuracy(base, found, off, {8, 0, tau}, other) / (2 * seeds);
+          const auto near = base.nearest(cpu, on.embeddings.view(), 32), found = base.nearest(cpu, off.embeddings.view(), 32);
+          const double temperature = retrieval_temperature(a, tau);
+          std::size_t at = 0;
+          sum[at++] += accuracy_of(off.soft.view(), other) / (2 * seeds);
+          for (const auto& [name, rule] : rules) sum[at++] += mixed_accuracy(base, found, off, rule.choose(base, near, on, one, temperature).best, other) / (2 * seeds);
+          sum[at++] += mixed_accuracy(base, found, off, {8, 0, temperature}, other) / (2 * seeds);
         }
       }
   }
-  std::cout << "|alpha|tau|student alone|with retrieval|retrieval alone, k 8|\n|---|---|---|---|---|\n" << std::fixed << std::setprecision(2);
-  for (const auto& [at, sum] : sums) std::cout << '|' << at.first << '|' << at.second << '|' << sum[0] << '|' << sum[1] << '|' << sum[2] << "|\n";
+  std::cout << std::fixed << std::setprecision(2) << "The teacher: " << taught << ".\n\n|alpha|tau|student alone|";
+  for (const auto& [name, rule] : rules) std::cout << "by " << name << '|';
+  std::cout << "retrieval alone, k 8|\n";
+  for (std::size_t i = 0; i < columns + 2; ++i) std::cout << "|---";
+  std::cout << "|\n";
+  std::array<double, columns> mean{};
+  for (const auto& [at, sum] : sums) {
+    std::cout << '|' << at.first << '|' << at.second << '|';
+    for (std::size_t i = 0; i < columns; ++i) std::cout << sum[i] << '|', mean[i] += sum[i] / static_cast<double>(sums.size());
+    std::cout << '\n';
+  }
+  std::cout << "|mean||";
+  for (const double m : mean) std::cout << m << '|';
+  std::cout << "\n\n";
 }
 
+template <class Student>
 void run(const Arguments& a) {
   Cpu cpu;
   const int seeds = a.count("seeds", 5), first = a.count("first_seed", 0);
@@ -193,19 +236,22 @@ void run(const Arguments& a) {
     const Dataset<2>& held_out = on_test ? w.test : w.validation;
     table.add("teacher", accuracy_of((on_test ? teacher.test : teacher.validation).soft.view(), held_out));
 
-    const auto measure = [&](Trained& t, const char* alone, const char* with, const char* only, bool full) {
+    const Rule rule{a.text("criterion", "accuracy") == "likelihood", a.number("standard_errors", 1)};
+    const auto measure = [&](Trained<Student>& t, const char* alone, const char* with, const char* only, bool full) {
       const auto& base = t.method->predictor_policy().base;
       const Known chosen_on = ask(t.student, w.validation), own = ask(t.student, held_out);
-      const auto calibrate = calibrator(a, tau);
+      const double temperature = retrieval_temperature(a, tau);
       const auto near = base.nearest(cpu, chosen_on.embeddings.view(), 32), found = base.nearest(cpu, own.embeddings.view(), 32);
-      const auto calibration = calibrate(base, near, chosen_on.soft.view(), w.validation.label_view());
-      auto knn = calibrate;
+      const auto calibration = rule.choose(base, near, chosen_on, w.validation, temperature);
+      auto knn = rule;
       knn.lambda = {0};
-      const auto knn_best = knn(base, near, chosen_on.soft.view(), w.validation.label_view()).best;
+      const auto knn_best = knn.choose(base, near, chosen_on, w.validation, temperature).best;
       table.add(alone, accuracy_of(own.soft.view(), held_out));
       table.add(with, mixed_accuracy(base, found, own, calibration.best, held_out));
       table.add(only, mixed_accuracy(base, found, own, knn_best, held_out));
       if (!full) return;
+      for (const auto& [name, other] : rules)
+        table.add(std::string("full, k and lambda by ") + name, mixed_accuracy(base, found, own, other.choose(base, near, chosen_on, w.validation, temperature).best, held_out));
       std::clog << "seed " << seed << ": k " << calibration.best.k << ", lambda " << calibration.best.lambda << '\n';
       aligned.add("k chosen", static_cast<double>(calibration.best.k)), aligned.add("lambda chosen", calibration.best.lambda);
       for (const auto& tried : calibration.tried) by_setting[{tried.k, tried.lambda}] += mixed_accuracy(base, found, own, tried, held_out) / seeds;
@@ -232,12 +278,12 @@ void run(const Arguments& a) {
       const auto z = t.method->teacher_policy().project((on_test ? teacher.test : teacher.validation).embeddings.view());
       table.add("retrieval by the teacher's query (ceiling)", mixed_accuracy(base, base.nearest(cpu, z.view(), 32), own, knn_best, held_out));
     };
-    const auto recall_of = [&](Trained& t, const char* name) {
+    const auto recall_of = [&](Trained<Student>& t, const char* name) {
       const auto& base = t.method->predictor_policy().base;
       const auto z = t.method->teacher_policy().project((on_test ? teacher.test : teacher.validation).embeddings.view());
       aligned.add(name, recall(base.nearest(cpu, ask(t.student, held_out).embeddings.view(), 8), base.nearest(cpu, z.view(), 8), 8));
     };
-    Trained kd = train(w, teacher, a, 0, tau, s), full = train(w, teacher, a, alpha, tau, s);
+    auto kd = train<Student>(w, teacher, a, 0, tau, s), full = train<Student>(w, teacher, a, alpha, tau, s);
     measure(kd, "KD", "KD, unaligned retrieval", "KD, retrieval alone", false);
     measure(full, "KD + relational, no retrieval", "full: KD + relational + retrieval", "full, retrieval alone (lambda 0)", true);
     recall_of(kd, "recall@8, alpha 0");
@@ -245,7 +291,7 @@ void run(const Arguments& a) {
       if (other == alpha) {
         recall_of(full, other == 0.1 ? "recall@8, alpha 0.1" : other == 1 ? "recall@8, alpha 1" : "recall@8, alpha 10");
       } else if (a.count("recalls", 1)) {
-        Trained t = train(w, teacher, a, other, tau, s);
+        auto t = train<Student>(w, teacher, a, other, tau, s);
         recall_of(t, other == 0.1 ? "recall@8, alpha 0.1" : other == 1 ? "recall@8, alpha 1" : "recall@8, alpha 10");
       }
     }
@@ -269,5 +315,6 @@ void run(const Arguments& a) {
 int main(int argc, char** argv) {
   const Arguments a(argc, argv);
   print_header("reaugkd_experiment", a);
-  a.count("sweep", 0) ? sweep(a) : run(a);
+  const auto with = [&]<class Student>(Student) { a.count("sweep", 0) ? sweep<Student>(a) : run<Student>(a); };
+  a.text("student", "bag") == "cnn" ? with(CnnStudent{}) : with(BagStudent{});
 }

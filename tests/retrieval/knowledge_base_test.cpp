@@ -275,7 +275,7 @@ TEST_CASE("the calibrator: the student where the base is useless, the base where
   good.add(keys, labels);
   bad.add(keys, wrong);
   const Neighbours found = good.nearest(cpu, x.view(), 32), astray = bad.nearest(cpu, x.view(), 32);
-  const retrieval::Calibrator calibrate;
+  const retrieval::Calibrator<retrieval::ByAccuracy> calibrate;
   const auto lean = calibrate(bad, astray, View<const double, 2>(right.view()), truth);
   CHECK(lean.best.lambda == 1);
   CHECK(lean.best.accuracy == 1);
@@ -284,14 +284,41 @@ TEST_CASE("the calibrator: the student where the base is useless, the base where
   CHECK(seek.best.lambda == 0);
   CHECK(seek.best.log_loss == doctest::Approx(0));
   CHECK(seek.tried.size() == 55);
-  retrieval::Calibrator steady{.temperature = {0.1, 1}, .criterion = retrieval::Criterion::log_loss};
+  CHECK(seek.gain == 0.5);
+  const retrieval::Calibrator<retrieval::ByLikelihood> steady{.temperature = {0.1, 1}};
   CHECK(steady(good, found, View<const double, 2>(right.view()), truth).best.lambda == 0);
 
-  retrieval::Calibrator empty{.k = {}};
+
+  // One answer put right beside two turned wrong the other way round: within a standard error, so the student alone stays.
+  std::vector<std::int32_t> turned = y;
+  turned[0] = 1 - turned[0];
+  Tensor<double, 2> own(Shape{20, 2});
+  const auto answer = [&](index_t wrongs) {  // samples 1 to `wrongs` wrong
+    for (index_t i = 0; i < 20; ++i) {
+      const index_t right_class = turned[static_cast<std::size_t>(i)], said = i >= 1 && i <= wrongs ? 1 - right_class : right_class;
+      own(i, said) = 0.6, own(i, 1 - said) = 0.4;
+    }
+  };
+  const auto chosen = [&](double errors, std::vector<double> lambda) {
+    const retrieval::Calibrator<retrieval::ByAccuracy> by{.k = {1}, .lambda = std::move(lambda), .standard_errors = errors};
+    return by(good, found, View<const double, 2>(own.view()), View<const std::int32_t, 1>{turned.data(), {20}});
+  };
+  answer(2);
+  CHECK(chosen(0, {0, 1}).best.lambda == 0);
+  CHECK(chosen(1, {0, 1}).best.lambda == 1);
+  CHECK(chosen(1, {0, 1}).gain == doctest::Approx(0.05));
+  CHECK(chosen(1, {0, 1}).gain_error == doctest::Approx(std::sqrt((3 - 20 * 0.05 * 0.05) / 19 / 20)));
+  CHECK(chosen(1, {0}).best.lambda == 0);  // a grid without the student alone leaves no choice
+  answer(6);
+  CHECK(chosen(1, {0, 1}).best.lambda == 0);
+  CHECK(chosen(3, {0, 1}).best.lambda == 1);
+  CHECK_THROWS_AS(chosen(-1, {0, 1}), value_error);
+
+  const retrieval::Calibrator<> empty{.k = {}};
   CHECK_THROWS_AS(empty(good, found, View<const double, 2>(right.view()), truth), value_error);
-  retrieval::Calibrator outside{.lambda = {1.5}};
+  const retrieval::Calibrator<> outside{.lambda = {1.5}};
   CHECK_THROWS_AS(outside(good, found, View<const double, 2>(right.view()), truth), value_error);
-  retrieval::Calibrator deep{.k = {33}};
+  const retrieval::Calibrator<> deep{.k = {33}};
   CHECK_THROWS_AS(deep(good, found, View<const double, 2>(right.view()), truth), value_error);
   CHECK_THROWS_AS(calibrate(good, found, View<const double, 2>(right.view()), truth.rows(0, 5)), shape_error);
 }

@@ -86,6 +86,17 @@ struct Pack {
   RETORT_INLINE Pack(T x) : v(x - vector_type{}) {}
 
   static RETORT_INLINE Pack load(const T* p) { return Pack(vector_type(*reinterpret_cast<const unaligned_type*>(p))); }
+  /// Integers of one byte, converted.
+  static RETORT_INLINE Pack load(const std::int8_t* p) requires std::is_same_v<T, float> {
+#if RETORT_VECTOR_BYTES == 64  // compilers convert a vector of bytes one by one
+    if constexpr (N == 16) return vector_type(_mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_maskz_cvtepi8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))));
+#elif RETORT_VECTOR_BYTES == 32
+    if constexpr (N == 8) return vector_type(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))));
+#endif
+    vector_type x{};
+    for (int i = 0; i < N; ++i) x[i] = static_cast<T>(p[i]);
+    return x;
+  }
   RETORT_INLINE void store(T* p) const { *reinterpret_cast<unaligned_type*>(p) = v; }
   /// The first `count` lanes from memory (0 <= count <= N), the rest `fill`.
   static RETORT_INLINE Pack load_partial(const T* p, int count, T fill = T{}) {
@@ -124,6 +135,17 @@ struct Pack {
   friend RETORT_INLINE mask_type operator>=(Pack a, Pack b) { return a.v >= b.v; }
   friend RETORT_INLINE mask_type operator==(Pack a, Pack b) { return a.v == b.v; }
   friend RETORT_INLINE Pack select(mask_type m, Pack a, Pack b) { return m ? a.v : b.v; }
+  /// Bit i: lane i of a is greater than that of b.
+  friend RETORT_INLINE unsigned greater_bits(Pack a, Pack b) {
+#if RETORT_VECTOR_BYTES == 64
+    if constexpr (std::is_same_v<T, float> && N == 16) return _mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_GT_OQ);
+#elif RETORT_VECTOR_BYTES == 32
+    if constexpr (std::is_same_v<T, float> && N == 8) return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(__m256(a.v), __m256(b.v), _CMP_GT_OQ)));
+#endif
+    unsigned bits = 0;
+    for (int i = 0; i < N; ++i) bits |= static_cast<unsigned>(a.v[i] > b.v[i]) << i;
+    return bits;
+  }
   /// The second operand where a lane is not ordered (NaN).
   friend RETORT_INLINE Pack max(Pack a, Pack b) {
 #if RETORT_VECTOR_BYTES == 64  // GCC makes a compare and a blend of the conditional below; its unmasked intrinsic warns

@@ -11,11 +11,14 @@ namespace retort::predict {
 /// (1 - lambda) * yR, yR the mean of the k nearest keys' soft labels weighted by softmax(x.z / temperature). Gives log y', which a
 /// softmax turns into y'; with lambda = 1 nothing is looked up and the student's logits are passed on, bit for bit.
 ///
+/// `Base` searches exactly (retrieval::KnowledgeBase) or by an approximate index (retrieval::HnswBase), by the same calls.
+///
 /// `build` fills the base from a teacher that keeps keys and soft labels of the training items (teacher::Projected): `fit`
 /// does it before the student learns. k above the base's size takes the whole base. Throws value_error for an empty base or
 /// options out of range, shape_error when the student's embedding has another width than the keys.
 template <class Tag, class Base = retrieval::KnowledgeBase<float>>
 struct Retrieval {
+  static_assert(retrieval::SearchableBase<Base>, RETORT_BASE_MESSAGE);
   using role = retort::role::predictor;
   index_t k = 8;             ///< >= 1
   double temperature = 0.1;  ///< > 0; of the weights of the neighbours
@@ -27,7 +30,7 @@ struct Retrieval {
   template <class Teacher>
     requires requires(const Teacher& t) { t.keys(); t.soft_labels(); }
   void build(const Teacher& teacher) {
-    Base fresh;
+    Base fresh = base.blank();
     fresh.add(teacher.keys(), teacher.soft_labels());
     base = std::move(fresh);
   }

@@ -3,10 +3,12 @@
 
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstdio>
 #include <fstream>
 #include <retort/backend/ops.hpp>
 #include <retort/core/finite.hpp>
+#include <retort/core/huge_pages.hpp>
 #include <retort/core/tensor.hpp>
 #include <retort/io/mapped_file.hpp>
 
@@ -27,6 +29,22 @@ struct Neighbours {
   index_t k() const { return ids.extent(1); }
 };
 
+/// What an answer is looked up in: keys with soft labels that gives the keys nearest to queries, exactly (KnowledgeBase) or not
+/// (HnswBase). `blank()` is an empty one with the same options.
+template <class B>
+concept SearchableBase = std::movable<B> && requires(B& base, const B& full, Cpu& cpu, View<const float, 2> rows, View<index_t, 2> ids, View<float, 2> scores,
+                                                     View<const index_t, 1> exclude) {
+  base.add(rows, rows);
+  { full.blank() } -> std::same_as<B>;
+  { full.size() } -> std::convertible_to<index_t>;
+  { full.classes() } -> std::convertible_to<index_t>;
+  { full.soft_labels() } -> std::convertible_to<View<const float, 2>>;
+  full.nearest(cpu, rows, ids, scores, exclude);
+};
+#define RETORT_BASE_MESSAGE                                                                                                     \
+  "retort: a predictor's base holds keys and soft labels: `add`, `blank`, `size`, `classes`, `soft_labels` and "                \
+  "`nearest(backend, queries, ids, scores, exclude)`; see retort/retrieval/knowledge_base.hpp"
+
 namespace detail {
 /// FNV-1a over 64-bit words in four chains: some 10 GB/s, where the bytewise one of the checkpoints has 1. `bytes` is a multiple
 /// of 8.
@@ -41,6 +59,34 @@ inline std::uint64_t checksum_words(const unsigned char* data, std::size_t bytes
   }
   std::uint64_t out = 14695981039346656037ull;
   for (const std::uint64_t chain : h) out = (out ^ chain) * prime;
+  return out;
+}
+/// What every base asks of a look-up of k keys.
+template <class Base>
+void check_queries(const Base& base, View<const float, 2> queries, index_t k) {
+  require<value_error>(base.size() > 0, "KnowledgeBase::nearest: the base is empty; add the training items first");
+  require<value_error>(k >= 1, "KnowledgeBase::nearest: expected k of at least 1, got ", k);
+  require<shape_error>(queries.extent(1) == base.width(), "KnowledgeBase::nearest: expected queries of width ", base.width(), ", got shape ", queries.shape);
+  const index_t bad = first_not_finite(queries);
+  require<value_error>(bad < 0, "KnowledgeBase::nearest: query ", bad < 0 ? 0 : bad / base.width(), " is not finite");
+}
+/// The same of one into given memory.
+template <class Base>
+void check_look_up(const Base& base, View<const float, 2> queries, View<index_t, 2> ids, View<float, 2> scores, View<const index_t, 1> exclude) {
+  check_queries(base, queries, ids.extent(1));
+  require<shape_error>(ids.shape == Shape<2>{queries.extent(0), ids.extent(1)} && scores.shape == ids.shape && ids.extent(1) <= base.size(),
+                       "KnowledgeBase::nearest: ", queries.extent(0), " queries and ", base.size(), " keys, but results of shapes ", ids.shape, " and ",
+                       scores.shape);
+  require<shape_error>(exclude.size() == 0 || exclude.size() == queries.extent(0), "KnowledgeBase::nearest: expected ", queries.extent(0),
+                       " excluded ids, got ", exclude.size());
+}
+/// A look-up into memory of its own; of a base of fewer than k keys all of them.
+template <class Base, class B>
+Neighbours look_up(const Base& base, B& backend, View<const float, 2> queries, index_t k, View<const index_t, 1> exclude) {
+  check_queries(base, queries, k);
+  const Shape shape{queries.extent(0), std::min(k, base.size())};
+  Neighbours out{Tensor<index_t, 2>(shape), Tensor<float, 2>(shape)};
+  base.nearest(backend, queries, out.ids.view(), out.scores.view(), exclude);
   return out;
 }
 }  // namespace detail
@@ -66,6 +112,8 @@ class KnowledgeBase {
     require<value_error>(width >= 1 && classes >= 2, "KnowledgeBase: expected a width of at least 1 and at least 2 classes, got ", width, " and ", classes);
   }
 
+  /// An empty base of the same kind.
+  KnowledgeBase blank() const { return {}; }
   index_t size() const { return size_; }
   index_t width() const { return width_; }
   index_t classes() const { return classes_; }
@@ -132,21 +180,12 @@ class KnowledgeBase {
   /// the ids. Throws value_error for an empty base, k < 1 or a query that is not finite, shape_error for queries of another width.
   template <class B>
   Neighbours nearest(B& backend, View<const float, 2> queries, index_t k, View<const index_t, 1> exclude = {}) const {
-    const index_t most = std::min(k, std::max<index_t>(size_, 1));
-    check(queries, k);
-    Neighbours out{Tensor<index_t, 2>(Shape{queries.extent(0), most}), Tensor<float, 2>(Shape{queries.extent(0), most})};
-    nearest(backend, queries, out.ids.view(), out.scores.view(), exclude);
-    return out;
+    return detail::look_up(*this, backend, queries, k, exclude);
   }
   /// The same into memory of the caller's, Q x k with k <= size().
   template <class B>
   void nearest(B& backend, View<const float, 2> queries, View<index_t, 2> ids, View<float, 2> scores, View<const index_t, 1> exclude = {}) const {
-    check(queries, ids.extent(1));
-    require<shape_error>(ids.shape == Shape<2>{queries.extent(0), ids.extent(1)} && scores.shape == ids.shape && ids.extent(1) <= size_,
-                         "KnowledgeBase::nearest: ", queries.extent(0), " queries and ", size_, " keys, but results of shapes ", ids.shape, " and ",
-                         scores.shape);
-    require<shape_error>(exclude.size() == 0 || exclude.size() == queries.extent(0), "KnowledgeBase::nearest: expected ", queries.extent(0),
-                         " excluded ids, got ", exclude.size());
+    detail::check_look_up(*this, queries, ids, scores, exclude);
     Kernels<B>::nearest(backend, queries, keys(), scale_data_, exclude, ids, scores);
   }
 
@@ -246,17 +285,15 @@ class KnowledgeBase {
   std::size_t scale_bytes(index_t n) const { return scaled ? static_cast<std::size_t>(n) * sizeof(float) : 0; }
   std::size_t label_bytes(index_t n) const { return static_cast<std::size_t>(n * classes_) * sizeof(float); }
 
-  void check(View<const float, 2> queries, index_t k) const {
-    require<value_error>(size_ > 0, "KnowledgeBase::nearest: the base is empty; add the training items first");
-    require<value_error>(k >= 1, "KnowledgeBase::nearest: expected k of at least 1, got ", k);
-    require<shape_error>(queries.extent(1) == width_, "KnowledgeBase::nearest: expected queries of width ", width_, ", got shape ", queries.shape);
-    const index_t bad = first_not_finite(queries);
-    require<value_error>(bad < 0, "KnowledgeBase::nearest: query ", bad < 0 ? 0 : bad / width_, " is not finite");
-  }
   /// Room for `more`, growing by doubling.
   template <class V>
   static void reserve(V& v, std::size_t more) {
-    if (v.size() + more > v.capacity()) v.reserve(std::max(v.size() + more, 2 * v.capacity()));
+    if (v.size() + more <= v.capacity()) return;
+    V larger;
+    larger.reserve(std::max(v.size() + more, 2 * v.capacity()));
+    prefer_huge_pages(larger.data(), larger.capacity() * sizeof(*larger.data()));
+    larger.insert(larger.end(), v.begin(), v.end());
+    v.swap(larger);
   }
   static void append(const float* from, index_t width, std::vector<Key>& keys, std::vector<float>& scales) {
     if constexpr (scaled) {
