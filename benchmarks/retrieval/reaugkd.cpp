@@ -2,7 +2,7 @@
 // start and equal passes, on TREC or SST-2. Usage: reaugkd_experiment [name=value ...]
 //   set=trec|sst2 seeds=5 first_seed=0 part=1 (share of the training set that everyone sees) teacher=cnn|bag|given given=FOLDER
 //   student=bag|cnn split=test|validation epochs=30 teacher_epochs=15 alpha=1 tau=0.1 tau_r=0 (0: tau) width=16 hard=0
-//   criterion=accuracy|likelihood standard_errors=1 (of the calibrator)
+//   criterion=likelihood|accuracy standard_errors=1 (of the calibrator)
 //   sweep=0 (1: alpha and tau of a grid, measured on one half of the validation split, k and lambda chosen on the other, by each rule)
 
 #include <numeric>
@@ -236,7 +236,7 @@ void run(const Arguments& a) {
     const Dataset<2>& held_out = on_test ? w.test : w.validation;
     table.add("teacher", accuracy_of((on_test ? teacher.test : teacher.validation).soft.view(), held_out));
 
-    const Rule rule{a.text("criterion", "accuracy") == "likelihood", a.number("standard_errors", 1)};
+    const Rule rule{a.text("criterion", "likelihood") == "likelihood", a.number("standard_errors", 1)};
     const auto measure = [&](Trained<Student>& t, const char* alone, const char* with, const char* only, bool full) {
       const auto& base = t.method->predictor_policy().base;
       const Known chosen_on = ask(t.student, w.validation), own = ask(t.student, held_out);

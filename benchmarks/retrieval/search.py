@@ -1,5 +1,5 @@
 """Exact search of Retort's knowledge base beside FAISS flat: one process, one thread, the same keys, rounds in turn, the best of
-each. Usage: search.py PATH_OF_libretort_search.so [--most N]. Run it by search.sh."""
+each. Usage: search.py PATH_OF_libretort_search.so [--least N] [--most N]. Run it by search.sh."""
 import ctypes
 import sys
 import time
@@ -9,7 +9,8 @@ import numpy as np
 
 WIDTH, K = 128, 10
 library = ctypes.CDLL(sys.argv[1])
-most = int(sys.argv[sys.argv.index("--most") + 1]) if "--most" in sys.argv else 1_000_000
+option = lambda name, fallback: int(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else fallback
+least, most = option("--least", 1000), option("--most", 1_000_000)
 pointer = lambda a: a.ctypes.data_as(ctypes.c_void_p)
 for kind in ("float", "int8"):
     getattr(library, kind + "_base").restype = ctypes.c_void_p
@@ -71,7 +72,7 @@ def main():
     print("|keys|queries at once|Retort us/query|FAISS flat us/query|ratio|Retort int8 us/query|FAISS SQ8 us/query|ratio|int8 recall@10|bytes|bytes int8|")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     shares = []
-    n = 1000
+    n = least
     while n <= most:
         keys = unit(n, 1)
         arms = [Base("float", keys), Faiss(faiss.IndexFlatIP(WIDTH), keys), Base("int8", keys),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Exact search against FAISS flat (PyPI faiss-cpu) in one run: sh benchmarks/retrieval/search.sh [--most N]
+# Exact search against FAISS flat (PyPI faiss-cpu) in one run: sh benchmarks/retrieval/search.sh [--least N] [--most N]
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 cd "$root"

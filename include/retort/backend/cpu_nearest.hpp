@@ -3,6 +3,7 @@
 // best. The whole table of scores never exists.
 
 #include <bit>
+#include <cmath>
 #include <limits>
 #include <retort/backend/cpu_gemm.hpp>
 
