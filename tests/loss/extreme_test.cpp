@@ -8,6 +8,7 @@
 #include <retort/loss/mini_finetuning.hpp>
 #include <retort/loss/normalized.hpp>
 #include <retort/loss/regularizers.hpp>
+#include <retort/loss/scaffolded_soft_targets.hpp>
 #include <retort/loss/skew_kl.hpp>
 #include <retort/loss/soft_cross_entropy.hpp>
 #include <retort/loss/symmetric_kl.hpp>
@@ -105,6 +106,28 @@ TEST_CASE("a batch whose rows are all masked has value 0 and gradient 0, whateve
       CHECK(max_abs(p.d_student) == 0);
     }
   }
+}
+
+TEST_CASE_TEMPLATE("DiSK's hint is finite at logits of 1e4, T = 0.1 and two classes, and 0 where no row counts", T, float, double) {
+  for (index_t classes : {2, 17, 100})
+    for (double t : {0.1, 3.5})
+      for (T gate : {T(0), T(0.5), T(1)}) {
+        CAPTURE(classes);
+        CAPTURE(t);
+        Problem<T> p = extreme<T>(classes);
+        const std::vector<T> top = p.extras;
+        p.set_extras(4);
+        for (std::size_t r = 0; r < 4; ++r) {
+          p.extras[4 * r] = gate;
+          std::copy_n(top.begin() + static_cast<std::ptrdiff_t>(3 * r), 3, p.extras.begin() + static_cast<std::ptrdiff_t>(4 * r + 1));
+        }
+        const ScaffoldedHint hint{.temperature = t, .teacher_temperature = t};
+        CHECK(std::isfinite(p.evaluate(hint)));
+        for (T g : p.d_student) REQUIRE(std::isfinite(g));
+        p.mask.assign(4, 0);
+        CHECK(p.evaluate(Masked{hint}) == 0);
+        CHECK(max_abs(p.d_student) == 0);
+      }
 }
 
 TEST_CASE("a vocabulary of 128256: float agrees with double") {

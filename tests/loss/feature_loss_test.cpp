@@ -34,7 +34,16 @@ TEST_CASE("feature losses reproduce the golden values") {
   check_feature("AB: s=Fs; t=Ft; margin=1; one layer with weight 1; factor 3/1000; connector=identity", ActivationBoundary{}, Fs(), Ft());
   const auto s2 = Gs(), t2 = Gt();
   check_feature("FSP: s=Fs then Gs; t=Ft then Gt; gradient wrt Fs only",
-        [&](auto& tape, auto s, auto t) { return Flow{}(tape, s, tape.constant(s2.view()), t, tape.constant(t2.view())); }, Fs(), Ft());
+        [&](auto& tape, auto s, auto t) {
+          using T = typename decltype(s)::value_type;
+          const auto other = [&](const Tensor<double, 4>& x) {
+            const View<T, 4> v = tape.allocate(x.shape());
+            std::copy(x.begin(), x.end(), v.begin());
+            return tape.constant(v);
+          };
+          return Flow{}(tape, s, other(s2), t, other(t2));
+        },
+        Fs(), Ft());
 }
 
 TEST_CASE("relational losses reproduce the golden values") {
@@ -44,7 +53,8 @@ TEST_CASE("relational losses reproduce the golden values") {
   check_feature("RKD_angle: s=fs; t=ft; weight 1", RelationalAngle{}, vector_of(true), vector_of(false));
   check_feature("RKD: s=fs; t=ft; distance weight 25; angle weight 50",
         [](auto& tape, auto s, auto t) {
-          return add(tape, scale(tape, 25.0, RelationalDistance{}(tape, s, t)), scale(tape, 50.0, RelationalAngle{}(tape, s, t)));
+          using T = typename decltype(s)::value_type;
+          return add(tape, scale(tape, T(25), RelationalDistance{}(tape, s, t)), scale(tape, T(50), RelationalAngle{}(tape, s, t)));
         },
         vector_of(true), vector_of(false));
   check_feature("PKT: s=fs; t=ft; eps=1e-7", ProbabilisticTransfer{}, vector_of(true), vector_of(false));
@@ -60,8 +70,8 @@ TEST_CASE("LSKD, DIST and the correlations of MLLD reproduce the golden values")
   const auto s = matrix(inputs.student), t = matrix(inputs.teacher);
   check_feature("LSKD: s=zs; t=zt; T=2; factor T^2; std divisor C-1; eps=1e-7",
         [](auto& tape, auto zs, auto zt) {
-          using V = Var<double, 2>;
-          Exchange<double, Cpu, V, V, V> seen{tape, zs, {}, {}, zs, zt};
+          using V = decltype(zs);
+          Exchange<typename V::value_type, Cpu, V, V, V> seen{tape, zs, {}, {}, zs, zt};
           return Standardized{SoftTargets{.temperature = 2}}.evaluate(seen);
         },
         s.clone(), t.clone());
@@ -69,6 +79,93 @@ TEST_CASE("LSKD, DIST and the correlations of MLLD reproduce the golden values")
   check_feature("DIST: s=zs; t=zt; beta=1; gamma=1; tau=4; eps=1e-8", Dist{.temperature = 4}, s.clone(), t.clone());
   check_feature("MLLD_batch: s=zs; t=zt; T=4; no T^2", BatchCorrelation{}, s.clone(), t.clone());
   check_feature("MLLD_class: s=zs; t=zt; T=4; no T^2", ClassCorrelation{}, s.clone(), t.clone());
+}
+
+TEST_CASE_TEMPLATE("DIST's fused kernel is the chain of tape operations", T, float, double) {
+  Cpu cpu(2);
+  // Of two classes or two samples alone every correlation is 1 or -1, and its gradient rounding.
+  for (const auto [n, c] : {std::pair<index_t, index_t>{4, 5}, {5, 7}, {33, 100}, {3, 1000}}) {
+    const auto s = ::test::randn<T>(Shape{n, c}, 1), t = ::test::randn<T>(Shape{n, c}, 2);
+    const Dist loss{.temperature = 2, .beta = 3, .gamma = 0.5, .weight = 1.5};
+    const auto outcome = [&](auto&& evaluate) {
+      Tape<T, Cpu> tape(cpu);
+      const auto leaf = tape.leaf(View<const T, 2>(s.view()));
+      const auto y = evaluate(tape, leaf, tape.constant(t.view()));
+      tape.backward(y);
+      std::vector<T> all(tape.gradient(leaf).begin(), tape.gradient(leaf).end());
+      return std::pair(y.value.data[0], all);
+    };
+    const auto [fused, g] = outcome(loss);
+    const auto [chain, h] = outcome([&](auto& tape, auto a, auto b) { return loss.on_tape(tape, a, b); });
+    CHECK(std::abs(fused - chain) <= value_tolerance<T> * std::abs(chain));
+    CHECK(max_difference(g, h) <= gradient_tolerance<T> * max_abs(h));
+  }
+}
+
+TEST_CASE_TEMPLATE("LSKD, DIST and the correlations of MLLD are finite at logits of 1e4, T = 0.1, two classes and a vocabulary", T, float, double) {
+  Cpu cpu;
+  const auto finite = [&](const char* name, index_t classes, const auto& loss) {
+    CAPTURE(name);
+    CAPTURE(classes);
+    for (bool opposed : {false, true}) {
+      Tensor<T, 2> s(Shape{index_t{4}, classes}), t(s.shape());
+      for (index_t r = 0; r < 4; ++r)
+        for (index_t c = 0; c < classes; ++c) {
+          s(r, c) = r == 3 ? T(1e4) : T(c % 3 == r % 3 ? 1e4 : -1e4);  // the last row is constant
+          t(r, c) = opposed ? -s(r, c) : T((c + r) % 2 ? 1e4 : -1e4);
+        }
+      Tape<T, Cpu> tape(cpu);
+      const auto leaf = tape.leaf(View<const T, 2>(s.view()));
+      const auto y = loss(tape, leaf, tape.constant(t.view()));
+      tape.backward(y);
+      CHECK(std::isfinite(y.value.data[0]));
+      for (T g : tape.gradient(leaf)) REQUIRE(std::isfinite(g));
+    }
+  };
+  const auto standardized = [](double temperature) {
+    return [temperature](auto& tape, auto zs, auto zt) {
+      using V = decltype(zs);
+      Exchange<T, Cpu, V, V, V> seen{tape, zs, {}, {}, zs, zt};
+      return Standardized{SoftTargets{.temperature = temperature}}.evaluate(seen);
+    };
+  };
+  for (double temperature : {0.1, 1.}) {
+    for (index_t classes : {2, 17, 128256}) {
+      finite("LSKD", classes, standardized(temperature));
+      finite("DIST", classes, Dist{.temperature = temperature});
+      if (classes > 100) continue;  // a product of C x C
+      finite("MLLD, classes", classes, ClassCorrelation{temperature});
+    }
+    finite("MLLD, batch", 2, BatchCorrelation{temperature});
+  }
+  // A batch without labelled rows: nothing counts.
+  const auto s = ::test::randn<T>(Shape{4, 5}, 1), t = ::test::randn<T>(Shape{4, 5}, 2);
+  Tensor<std::int32_t, 1> labels(Shape{index_t{4}});
+  std::fill(labels.begin(), labels.end(), ignored_label);
+  Tape<T, Cpu> tape(cpu);
+  const auto leaf = tape.leaf(View<const T, 2>(s.view()));
+  using V = Var<T, 2>;
+  Exchange<T, Cpu, V, V, V> seen{tape, leaf, {}, {}, leaf, tape.constant(t.view())};
+  seen.labels = labels.view();
+  const auto y = Standardized{ForwardKl<TokenMean, TSquared>{.temperature = 2}}.evaluate(seen);
+  tape.backward(y);
+  CHECK(y.value.data[0] == 0);
+  for (T g : tape.gradient(leaf)) CHECK(g == 0);
+}
+
+TEST_CASE("SRD by hand: 2 log of the summed distances, with its gradient; finite at equality") {
+  Tensor<double, 2> s(Shape{2, 2}), t(Shape{2, 2});
+  const double a[] = {1, 2, 3, 4}, b[] = {0, 4, 3.5, 3.5};
+  std::copy_n(a, 4, s.begin()), std::copy_n(b, 4, t.begin());
+  Cpu cpu;
+  Tape<double, Cpu> tape(cpu);
+  const auto leaf = tape.leaf(View<const double, 2>(s.view()));
+  const auto y = LogDistance{}(tape, leaf, tape.constant(t.view()));
+  tape.backward(y);
+  CHECK(y.value.data[0] == doctest::Approx(2 * std::log(4.)).epsilon(value_tolerance<double>));  // 1 + 2 + 1/2 + 1/2
+  const double slope[] = {0.5, -0.5, -0.5, 0.5};
+  for (int i = 0; i < 4; ++i) CHECK(tape.gradient(leaf).data[i] == doctest::Approx(slope[i]).epsilon(gradient_tolerance<double>));
+  CHECK(std::isfinite(at_equality(LogDistance{}, s.clone())));
 }
 
 TEST_CASE("standardising constant logits gives zeros and a defined gradient") {

@@ -1,6 +1,7 @@
 #pragma once
 // The golden file's features and the check of a feature loss against it: value, gradient norm and central differences.
 
+#include <algorithm>
 #include <retort/autograd/grad_check.hpp>
 #include <retort/backend/cpu_kernels.hpp>
 
@@ -8,6 +9,9 @@
 #include "../support.hpp"
 
 namespace retort::test {
+
+/// Digits of the golden file's gradient norms.
+inline constexpr double golden_norm_tolerance = 1e-6;
 
 // The golden file's maps are N x C x H x W = 4 x 3 x 4 x 4; here they are N x H x W x C.
 template <class F>
@@ -30,20 +34,40 @@ inline Tensor<double, 2> vector_of(bool student) {
   return out;
 }
 
+/// A tensor's numbers in T.
+template <class T, int R>
+Tensor<T, R> in(const Tensor<double, R>& x) {
+  Tensor<T, R> out(x.shape());
+  std::transform(x.begin(), x.end(), out.begin(), [](double v) { return static_cast<T>(v); });
+  return out;
+}
+/// Value and gradient norm of a feature loss in T.
+template <class T, class Loss, int R>
+Golden value_and_norm(const Loss& loss, const Tensor<double, R>& student, const Tensor<double, R>& teacher) {
+  const auto s = in<T>(student), t = in<T>(teacher);
+  Cpu cpu;
+  Tape<T, Cpu> tape(cpu);
+  const auto leaf = tape.leaf(View<const T, R>(s.view()));
+  const auto y = loss(tape, leaf, tape.constant(t.view()));
+  tape.backward(y);
+  double norm = 0;
+  for (T g : tape.gradient(leaf)) norm += double(g) * double(g);
+  return {double(y.value.data[0]), std::sqrt(norm)};
+}
+
 template <class Loss, int R>
 void check_feature(const std::string& key, const Loss& loss, Tensor<double, R> s, Tensor<double, R> t) {
   CAPTURE(key);
   const auto golden = retort::test::read_golden();
   REQUIRE(golden.count(key) == 1);
+  const Golden expected = golden.at(key);
+  const auto agrees = [&](const Golden& g, double tolerance, double norm_tolerance) {
+    CHECK(std::abs(g.value - expected.value) <= tolerance * std::max(1.0, std::abs(expected.value)));
+    CHECK(std::abs(g.gradient_norm - expected.gradient_norm) <= norm_tolerance * std::max(1.0, expected.gradient_norm));
+  };
+  agrees(value_and_norm<double>(loss, s, t), value_tolerance<double>, golden_norm_tolerance);
+  agrees(value_and_norm<float>(loss, s, t), value_tolerance<float>, gradient_tolerance<float>);
   Cpu cpu;
-  Tape<double, Cpu> tape(cpu);
-  const auto leaf = tape.leaf(View<const double, R>(s.view()));
-  const auto y = loss(tape, leaf, tape.constant(t.view()));
-  tape.backward(y);
-  double norm = 0;
-  for (double g : tape.gradient(leaf)) norm += g * g;
-  CHECK(std::abs(y.value.data[0] - golden.at(key).value) <= 1e-9 * std::max(1.0, std::abs(golden.at(key).value)));
-  CHECK(std::abs(std::sqrt(norm) - golden.at(key).gradient_norm) <= 1e-6);
   const auto r = grad_check(cpu, [&](auto& tape2, auto p) { return loss(tape2, p, tape2.constant(t.view())); }, s);
   INFO("entry ", r.entry, " analytic ", r.analytic, " numeric ", r.numeric);
   CHECK(r.error < ::test::tolerance<double>::gradient);

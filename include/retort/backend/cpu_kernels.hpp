@@ -4,6 +4,7 @@
 #include <retort/backend/cpu_activation.hpp>
 #include <retort/backend/cpu_contrast.hpp>
 #include <retort/backend/cpu_conv.hpp>
+#include <retort/backend/cpu_correlation.hpp>
 #include <retort/backend/cpu_elementwise.hpp>
 #include <retort/backend/cpu_gemm.hpp>
 #include <retort/backend/cpu_graph.hpp>
@@ -28,6 +29,7 @@ struct Kernels<Cpu> : cpu::Elementwise,
                       cpu::Pooling,
                       cpu::Selection,
                       cpu::Contrast,
+                      cpu::CorrelationKernels,
                       cpu::Nearest,
                       cpu::GraphKernels,
                       cpu::Sequences {};

@@ -80,8 +80,9 @@ class Evaluation {
   template <int I>
   using StateAt = TermState<TermAt<I>, T>;
 
-  static constexpr unsigned own_bits = (pass_bits<Terms, 0>() | ...), one_bits = (pass_bits<Terms, 1>() | ...);
-  static constexpr bool needs_teacher = (Terms::needs.teacher || ...);
+  static constexpr unsigned own_bits = (pass_bits<Terms, 0>() | ...), one_bits = (pass_bits<Terms, 1>() | ...),
+                            other_bits = (rows::other_bits<Terms>() | ...);
+  static constexpr bool needs_teacher = (Terms::needs.teacher || ...), needs_labels = (Terms::needs.labels || ...);
   static constexpr bool has_acc = (!TermState<Terms, T>::closed || ...);
   /// A loss can be left out of a round, or of a row.
   static constexpr bool may_skip = (int(TermState<Terms, T>::tempered) + ...) > 1 || (Terms::masked || ...) ||
@@ -89,8 +90,8 @@ class Evaluation {
 
   template <int I>
   static constexpr bool keeps = detail::Keeping<typename TermAt<I>::loss_type>;
-  template <int I>
-  static constexpr bool finishes = requires(const typename StateAt<I>::Loss& f, const StateAt<I>& s) { f.finish(s.acc, s.row); };
+  /// Gradients do not wait for sums: phases 3 and 4 are one.
+  static constexpr bool pointwise = (detail::Pointwise<typename Terms::loss_type> && ...);
   /// Rows beyond this many classes leave no room for the next row in cache.
   static constexpr index_t fetch_limit = 1 << 16;
 
@@ -104,8 +105,10 @@ class Evaluation {
     loss::Sum<Terms...> losses;
     std::tuple<TermState<Terms, T>...> states{};
     Softmaxes<T> own{}, one{};  ///< of this round's temperature, and of temperature one
+    Softmaxes<T> other{};  ///< of this round's temperature, over the classes other than the label
     const T *z = nullptr, *t = nullptr;
     index_t classes = 0;
+    index_t label = -1;  ///< -1 where there is none
     T* buffer[2] = {};  ///< for the exponentials of `own`
     T* kept[term_count] = {};  ///< what each loss's keep() gave
     Ahead<T> ahead{};
@@ -138,8 +141,8 @@ class Evaluation {
     Work w{.losses = losses_, .classes = classes_};
     const index_t width = (classes_ + lanes - 1) / lanes * lanes;
     const auto allocate = [&](T* (&to)[2], unsigned bits) {
-      if (bits & of_student) to[0] = arena.allocate<T>(width);
-      if (bits & of_teacher) to[1] = arena.allocate<T>(width);
+      if (bits & keep_student) to[0] = arena.allocate<T>(width);
+      if (bits & keep_teacher) to[1] = arena.allocate<T>(width);
     };
     allocate(w.buffer, own_bits);
     each([&](auto i) {
@@ -180,46 +183,53 @@ class Evaluation {
     // with cache misses that nothing hides.
     const index_t next = r + 1 < rows_ && classes_ <= fetch_limit ? classes_ : 0;
     w.ahead = {w.z + next, w.t + next, out.student != nullptr ? out.student : w.z};
-    const T top_s = ((own_bits | one_bits) & of_student) ? maximum(w.z, classes_) : T(0);
-    const T top_t = ((own_bits | one_bits) & of_teacher) ? maximum(w.t, classes_) : T(0);
+    w.label = label >= 0 && label < classes_ ? label : -1;
+    const T top[2] = {((own_bits | one_bits) & of_student) ? greatest(w, w.z) : T(0), ((own_bits | one_bits) & of_teacher) ? greatest(w, w.t) : T(0)};
+    const T* const of_row = in_.temperature.empty() ? nullptr : in_.temperature.data + r;
     for (bool first = true; first || unfinished(w); first = false) {
-      const Temperatures round = choose_round(r, w, first);
-      const bool at_one = round.student == T(1) && round.teacher == T(1);
-      if (one_bits != 0 && first && (at_one || !squares(round))) softmaxes<one_bits, own_bits>(w.one, w, {}, at_one, top_s, top_t);
+      const Temperatures<T> round = choose_round<T>(first, of_row, [](auto&& f) { each(f); }, [&](auto i) -> const auto& { return loss<i>(); },
+                                                    [&](auto i) -> auto& { return std::get<i>(w.states); });
+      const bool at_one = round == Temperatures<T>{}, square = first && squares(round);
+      if (one_bits != 0 && first && !square) softmaxes<one_bits, own_bits>(w.one, w, {}, at_one, top, round);
       if (one_bits != 0 && first && at_one) {
         w.own = w.one;
       } else if (own_bits != 0) {
         std::copy_n(w.buffer, 2, w.own.e);
-        if (first && squares(round)) {
-          if constexpr (may_square) {
-            set_scales(w.own, round, top_s, top_t);
-            set_scales(w.one, {}, top_s, top_t);
-            exponentials<own_bits, one_bits>(w.own, w.z, w.t, w.classes, w.ahead, &w.one, squarings(round.student));
-          }
+        if (square) {
+          if constexpr (may_square) squared_softmaxes(w, round, top);
         } else {
-          softmaxes<own_bits, 0>(w.own, w, round, false, top_s, top_t);
+          softmaxes<own_bits, 0>(w.own, w, round, false, top, round);
         }
       }
-      describe(r, w, round.student, label);
+      describe(r, w, round.student);
       bool every = true;
       if constexpr (may_skip) each([&](auto i) { every &= std::get<i>(w.states).active; });
+      const bool fused = pointwise && every && out.student != nullptr && out.teacher == nullptr && out.temperature == nullptr;
       if constexpr (has_acc) {
-        if (every)
+        if (pointwise && fused)
+          accumulate<true, pointwise>(w, out.student);
+        else if (every)
           accumulate<true>(w);
         else if constexpr (may_skip)
           accumulate<false>(w);
       }
       each([&](auto i) {
         auto& s = std::get<i>(w.states);
-        if (s.active) s.value = T(value(w.template loss<i>(), s));
+        if (!s.active) return;
+        conclude(w.template loss<i>(), s);
+        s.value = T(value_of(w.template loss<i>(), s));
       });
-      if (out.teacher != nullptr || out.temperature != nullptr)
+      if (pointwise && fused)
+        continue;
+      else if (out.teacher != nullptr || out.temperature != nullptr)
         gradients<true, !may_skip>(w, out, round.student, !first);
       else if (out.student != nullptr && every)
         gradients<false, true>(w, out, round.student, !first);
       else if (out.student != nullptr && may_skip)
         gradients<false, !may_skip>(w, out, round.student, !first);
-      if (out.extras != nullptr) extra_gradients(w, out.extras);
+      if (out.extras != nullptr) each([&](auto i) {
+        if (std::get<i>(w.states).active) add_extra_gradients(loss<i>(), std::get<i>(w.states), out.extras);
+      });
     }
 
     double weighted = 0, plain = 0;
@@ -233,67 +243,74 @@ class Evaluation {
     return weighted;
   }
 
-  struct Temperatures {
-    T student{1}, teacher{1};
-    bool operator==(const Temperatures&) const = default;
-  };
-  template <int I>
-  Temperatures temperatures(index_t r) const {
-    Temperatures out;
-    if constexpr (StateAt<I>::tempered) {
-      out.student = in_.temperature.empty() ? T(loss<I>().temperature) : in_.temperature.data[r];
-      out.teacher = out.student;
-      if constexpr (detail::TeacherTempered<typename TermAt<I>::loss_type>) out.teacher = T(loss<I>().teacher_temperature);
-    }
-    return out;
-  }
   static bool unfinished(const Work& w) {
     bool any = false;
     each([&](auto i) { any |= StateAt<i>::tempered && std::get<i>(w.states).wanted && !std::get<i>(w.states).done; });
     return any;
   }
-  /// The temperatures of the next round, and who takes part. One goes first: those softmaxes may serve all rounds.
-  Temperatures choose_round(index_t r, Work& w, bool first) const {
-    Temperatures round;
-    bool found = false;
-    each([&](auto i) {
-      const auto& s = std::get<i>(w.states);
-      if (!StateAt<i>::tempered || !s.wanted || s.done) return;
-      const Temperatures mine = temperatures<i>(r);
-      if (!found || mine == Temperatures{}) round = mine;
-      found = true;
-    });
-    each([&](auto i) {
-      auto& s = std::get<i>(w.states);
-      s.active = s.wanted && !s.done && (StateAt<i>::tempered ? temperatures<i>(r) == round : first);
-      s.done |= s.active;
-    });
-    return round;
+  /// Temperature one needs exponentials alone, and the round has them at a power of it.
+  static constexpr bool may_square = one_bits != 0 && (one_bits & (with_forward | with_reverse | with_cross)) == 0 &&
+                                     (one_bits & (of_student | of_teacher) & ~own_bits) == 0;
+  static bool squares(Temperatures<T> round) {
+    return may_square && squarings(round.student) > 0 && (!(one_bits & of_teacher) || round.teacher == round.student);
   }
 
-  /// Temperature one needs the student's exponentials alone, and the round has them at a power of it.
-  static constexpr bool may_square = one_bits != 0 && (one_bits & ~(of_student | with_mean)) == 0 && (own_bits & of_student) != 0;
-  static bool squares(Temperatures round) { return may_square && squarings(round.student) > 0; }
-
-  static void set_scales(Softmaxes<T>& s, Temperatures at, T top_s, T top_t) {
-    s.scale[0] = T(log2_e) / at.student;
-    s.scale[1] = T(log2_e) / at.teacher;
-    s.shift[0] = top_s * s.scale[0];
-    s.shift[1] = top_t * s.scale[1];
+  /// Largest logit; where softmaxes without the label are wanted, that of the other classes.
+  static T greatest(const Work& w, const T* logits) {
+    return other_bits != 0 && w.label >= 0 ? maximum_except(logits, w.classes, w.label) : maximum(logits, w.classes);
+  }
+  /// Exponents are relative to the label's logit where it leads, as for any largest one, but only as far as the exponentials of
+  /// the other classes stay normal numbers at the temperatures of `round` and at one.
+  static void set_scales(Softmaxes<T>& s, const Work& w, Temperatures<T> at, const T (&top)[2], Temperatures<T> round) {
+    const auto side = [&](int k, const T* logits, T mine, T of_round) {
+      T reference = top[k];
+      if (other_bits != 0 && w.label >= 0)
+        reference += std::clamp(logits[w.label] - top[k], T(0), T(std::numeric_limits<T>::max_exponent * ln2 / 3) * std::min(T(1), of_round));
+      s.scale[k] = T(log2_e) / mine;
+      s.shift[k] = reference * s.scale[k];
+    };
+    side(0, w.z, at.student, round.student);
+    side(1, w.t, at.teacher, round.teacher);
+  }
+  /// Statistics from the sums of a pass, the label's class put in where it was left out.
+  template <unsigned Bits>
+  static void conclude_pass(Softmaxes<T>& s, Work& w, Sums<T>& sums, bool others) {
+    if (other_bits != 0 && w.label >= 0) {
+      if (others && (Bits & other_bits) == other_bits) {
+        w.other = s;
+        conclude<other_bits>(w.other, sums, w.classes - 1);
+      }
+      put_in<Bits>(s, sums, w.z, w.t, w.label);
+    }
+    conclude<Bits>(s, sums, w.classes);
+  }
+  template <unsigned Bits>
+  static void pass(Softmaxes<T>& s, Work& w, bool others) {
+    Sums<T> none, sums = exponentials<Bits, 0, other_bits != 0>(s, w.z, w.t, w.classes, w.ahead, w.label < 0 ? w.classes : w.label, nullptr, 0, none);
+    conclude_pass<Bits>(s, w, sums, others);
   }
   /// The pass of `Bits`, or where `all` that of `Bits` and `More` together.
   template <unsigned Bits, unsigned More>
-  static void softmaxes(Softmaxes<T>& s, const Work& w, Temperatures at, bool all, T top_s, T top_t) {
-    set_scales(s, at, top_s, top_t);
+  static void softmaxes(Softmaxes<T>& s, Work& w, Temperatures<T> at, bool all, const T (&top)[2], Temperatures<T> round) {
+    set_scales(s, w, at, top, round);
     if (all && (More & ~Bits) != 0)
-      exponentials<Bits | More>(s, w.z, w.t, w.classes, w.ahead);
+      pass<Bits | More>(s, w, true);
     else
-      exponentials<Bits>(s, w.z, w.t, w.classes, w.ahead);
+      pass<Bits>(s, w, all || &s == &w.own);
+  }
+  /// Both softmaxes from one pass.
+  static void squared_softmaxes(Work& w, Temperatures<T> round, const T (&top)[2]) {
+    set_scales(w.own, w, round, top, {});
+    set_scales(w.one, w, {}, top, {});
+    Sums<T> at_one;
+    Sums<T> sums = exponentials<own_bits, one_bits, other_bits != 0>(w.own, w.z, w.t, w.classes, w.ahead, w.label < 0 ? w.classes : w.label, w.one.e,
+                                                                     squarings(round.student), at_one);
+    conclude_pass<own_bits>(w.own, w, sums, true);
+    conclude_pass<one_bits>(w.one, w, at_one, false);
   }
 
   /// Fills the row's statistics as each active loss sees them.
-  void describe(index_t r, Work& w, T temperature, std::int32_t label) const {
-    const bool labelled = label >= 0 && label < classes_;
+  void describe(index_t r, Work& w, T temperature) const {
     each([&](auto i) {
       auto& s = std::get<i>(w.states);
       if (!s.active) return;
@@ -303,37 +320,36 @@ class Evaluation {
         SoftmaxRow<S> out;
         if (!needed) return out;
         out.log_sum = S((from.shift[k] * T(ln2)) + from.log_sum[k]);
-        if (needs.labels && labelled) out.log_p_label = S((logits[label] * from.scale[k] - from.shift[k]) * T(ln2) - from.log_sum[k]);
+        if (needs.labels && w.label >= 0) out.log_p_label = S((logits[w.label] * from.scale[k] - from.shift[k]) * T(ln2) - from.log_sum[k]);
         if (k == 0) out.mean_log_p = S(from.mean_log_p);
         return out;
       };
       const Softmaxes<T>& mine = StateAt<i>::tempered ? w.own : w.one;
       Row<S>& row = s.row;
       row.classes = classes_;
-      row.label = labelled ? label : -1;
+      row.label = static_cast<std::int32_t>(w.label);
       row.temperature = StateAt<i>::tempered ? S(temperature) : S(1);
       row.student = side(needs.student_softmax, mine, 0, w.z);
       row.teacher = side(needs.teacher_softmax, mine, 1, w.t);
-      row.student_at_one = side(needs.student_softmax_at_one, w.one, 0, w.z);
-      row.teacher_at_one = side(needs.teacher_softmax_at_one, w.one, 1, w.t);
+      row.student_at_one = side(needs.student_softmax_at_one || needs.label_at_one, w.one, 0, w.z);
+      row.teacher_at_one = side(needs.teacher_softmax_at_one || (needs.label_at_one && needs.teacher), w.one, 1, w.t);
       row.forward_kl = S(mine.forward_kl);
       row.reverse_kl = S(mine.reverse_kl);
-      if constexpr (needs.other_maxima) {
-        const auto other = [&](const T* p) {
-          const index_t y = labelled ? label : classes_, behind = classes_ - y - 1;
-          if (behind <= 0) return S(maximum(p, y));
-          return S(y == 0 ? maximum(p + 1, behind) : std::max(maximum(p, y), maximum(p + y + 1, behind)));
-        };
-        row.student_other_max = other(w.z);
-        row.teacher_other_max = other(w.t);
+      row.cross_entropy = S(mine.cross_entropy);
+      if constexpr (needs.others) {
+        row.student_other = side(true, w.other, 0, w.z);
+        row.teacher_other = side(true, w.other, 1, w.t);
+        row.other_kl = S(w.other.forward_kl);
+        row.other_cross_entropy = S(w.other.cross_entropy);
       }
       for (int k = 0; k < needs.extras; ++k) s.extra[k] = S(in_.extras.data[r * in_.extras.shape[1] + k]);
       row.extra = s.extra;
     });
   }
 
-  /// The cell at class `at`, or the pack of cells that begins there, as loss I sees it.
-  template <class V, int I, class S, class Span>
+  /// The cell at class `at`, or the pack of cells that begins there, as loss I sees it; without `Label` the label looks like
+  /// any other class.
+  template <class V, int I, bool Label, class S, class Span>
   static RETORT_INLINE BasicCell<V> cell(const Work& w, const Row<S>& row, index_t at, Span span) {
     constexpr RowNeeds needs = TermAt<I>::needs;
     using Index = typename detail::ValueTraits<V>::index;
@@ -359,33 +375,47 @@ class Evaluation {
       index = static_cast<Index>(at);
     else
       index = Index::iota() + Index(static_cast<typename Index::value_type>(at));
+    const auto other = [&](int k) {
+      if constexpr (needs.others)
+        return load(w.other.e[k]) * V(S(w.other.inverse[k]));
+      else
+        return V(S(0));
+    };
+    typename detail::ValueTraits<V>::mask is_label{};
+    if constexpr (Label) is_label = index == Index(row.label);
     return {z,
             t,
             index,
-            index == Index(row.label),
+            is_label,
             side(std::bool_constant<needs.student_softmax>{}, mine, 0, z),
             side(std::bool_constant<needs.teacher_softmax>{}, mine, 1, t),
             side(std::bool_constant<needs.student_softmax_at_one>{}, w.one, 0, z),
             side(std::bool_constant<needs.teacher_softmax_at_one>{}, w.one, 1, t),
             row.extra,
             row,
-            V(S(0))};
+            V(S(0)),
+            other(0),
+            other(1)};
   }
 
   /// Phase 3: accumulators of the losses over the cells, all in one sweep. `Every`: all losses take part; otherwise
-  /// only those that are active.
-  template <bool Every>
-  __attribute__((flatten, noinline)) static void accumulate(Work& work) {
+  /// only those that are active. `Fused`: phase 4 too, gradients to `gs`.
+  template <bool Every, bool Fused = false>
+  __attribute__((flatten, noinline)) static void accumulate(Work& work, T* gs = nullptr) {
     const Work w = work;
-    std::tuple<PackAcc<Terms>...> sums{};
-    each([&](auto i) __attribute__((always_inline)) {
-      const auto& f = w.template loss<i>();
-      if constexpr (StateAt<i>::generic)
-        std::get<i>(sums) = f.template identity<P>();
-      else if constexpr (StateAt<i>::plain)
-        for (auto& lane : std::get<i>(sums).lane) lane = f.identity();
-    });
-    sweep<T>(w.classes, [&](index_t at, auto part) __attribute__((always_inline)) {
+    using All = std::tuple<PackAcc<Terms>...>;
+    const auto begin = [&](All& sums) {
+      each([&](auto i) __attribute__((always_inline)) {
+        const auto& f = w.template loss<i>();
+        if constexpr (StateAt<i>::generic)
+          std::get<i>(sums) = f.template identity<P>();
+        else if constexpr (StateAt<i>::plain)
+          for (auto& lane : std::get<i>(sums).lane) lane = f.identity();
+      });
+    };
+    const auto body = [&](index_t at, auto part, All& sums) __attribute__((always_inline)) {
+      if constexpr (Fused) w.ahead.fetch(at);
+      P gradient(T(0));
       each([&](auto i) __attribute__((always_inline)) {
         if constexpr (!StateAt<i>::closed) {
           const auto& s = w.template state<i>();
@@ -393,26 +423,39 @@ class Evaluation {
           const auto& f = w.template loss<i>();
           auto& sum = std::get<i>(sums);
           if constexpr (StateAt<i>::generic) {
-            auto c = cell<P, i>(w, s.row, at, part);
+            auto c = cell<P, i, true>(w, s.row, at, part);
             if constexpr (keeps<i>) {
               c.kept = f.keep(c);
               c.kept.store(w.kept[i] + at);
             }
-            sum = valid_lanes<PackAcc<TermAt<i>>>(part, f.add(sum, c), sum);
+            if constexpr (Fused) gradient = fma(P(s.coefficient), f.grad(s.acc, c), gradient);
+            sum = valid_lanes(part, f.add(sum, c), sum);
           } else
-            for (int l = 0; l < part.count; ++l) sum.lane[l] = f.add(sum.lane[l], cell<float, i>(w, s.row, at + l, part));
+            for (int l = 0; l < part.count; ++l) sum.lane[l] = f.add(sum.lane[l], cell<float, i, true>(w, s.row, at + l, part));
         }
       });
-    });
+      if constexpr (Fused) part.store(gs + at, gradient);
+    };
+    All sums{};
+    begin(sums);
+    index_t at = 0;
+    if constexpr (Fused) {  // so little work that a sum would wait for the one before it: two chains
+      All second{};
+      begin(second);
+      for (; at + 2 * lanes <= w.classes; at += 2 * lanes) {
+        body(at, Whole<T>{}, sums);
+        body(at + lanes, Whole<T>{}, second);
+      }
+      each([&](auto i) { std::get<i>(sums) = w.template loss<i>().merge(std::get<i>(sums), std::get<i>(second)); });
+    }
+    for (; at + lanes <= w.classes; at += lanes) body(at, Whole<T>{}, sums);
+    All all = sums;  // of which addresses may be taken: the loop's own stay in registers
+    if (at < w.classes) body(at, Rest<T>{static_cast<int>(w.classes - at)}, all);
     each([&](auto i) __attribute__((always_inline)) {
       if constexpr (StateAt<i>::generic)
-        std::get<i>(work.states).acc = merge_lanes(w.template loss<i>(), std::get<i>(sums));
+        std::get<i>(work.states).acc = merge_lanes(w.template loss<i>(), std::get<i>(all));
       else if constexpr (StateAt<i>::plain)
-        std::get<i>(work.states).acc = merge_tree(w.template loss<i>(), std::get<i>(sums).lane);
-      if constexpr (finishes<i>) {
-        auto& state = std::get<i>(work.states);
-        state.acc = w.template loss<i>().finish(state.acc, state.row);
-      }
+        std::get<i>(work.states).acc = merge_tree(w.template loss<i>(), std::get<i>(all).lane);
     });
   }
   /// What a loss accumulates over packs: its Acc of packs, or one plain Acc for each lane.
@@ -430,10 +473,14 @@ class Evaluation {
   }
   template <class Term>
   using PackAcc = decltype(pack_acc<Term>());
-  /// Accumulators of packs are made of packs alone, so their lanes can be taken apart without knowing their members.
-  template <class Acc, class Span>
-  static RETORT_INLINE Acc valid_lanes(Span span, const Acc& next, const Acc& before) {
-    if constexpr (std::is_same_v<Span, Whole<T>>) return next;
+  /// Accumulators of packs are made of packs alone, so their lanes can be taken apart without knowing their members. By value
+  /// and out of line: where their address is taken, GCC keeps them in memory, and copies more than four of them by a call.
+  template <class Acc>
+  static RETORT_INLINE Acc valid_lanes(Whole<T>, Acc next, Acc) {
+    return next;
+  }
+  template <class Acc>
+  [[gnu::noinline]] static Acc valid_lanes(Rest<T> span, Acc next, Acc before) {
     constexpr int members = sizeof(Acc) / sizeof(P);
     P a[members], b[members];
     std::memcpy(a, &next, sizeof(Acc));
@@ -444,7 +491,7 @@ class Evaluation {
     return out;
   }
   template <class Loss>
-  static auto merge_lanes(const Loss& f, const typename Loss::template Acc<P>& packed) {
+  [[gnu::noinline]] static auto merge_lanes(const Loss& f, typename Loss::template Acc<P> packed) {
     using PackAcc = typename Loss::template Acc<P>;
     using Acc = typename Loss::template Acc<T>;
     constexpr int members = sizeof(Acc) / sizeof(T);
@@ -468,51 +515,35 @@ class Evaluation {
     return lane[0];
   }
 
-  template <class Loss, class State>
-  static auto value(const Loss& f, const State& s) {
-    if constexpr (State::closed)
-      return f.value(s.row);
-    else if constexpr (requires { f.value(s.acc, s.row); })
-      return f.value(s.acc, s.row);
-    else
-      return f.value(s.acc);
-  }
-
   template <int I>
-  static constexpr bool has_teacher_grad = [] {
-    using State = StateAt<I>;
-    using V = std::conditional_t<State::plain, float, P>;
-    if constexpr (State::closed)
-      return requires(const typename State::Loss& f, const BasicCell<V>& c) { f.teacher_grad(c); };
-    else
-      return requires(const typename State::Loss& f, const typename State::Acc& a, const BasicCell<V>& c) { f.teacher_grad(a, c); };
-  }();
+  static constexpr bool has_teacher_grad = has_teacher_gradient<StateAt<I>, BasicCell<std::conditional_t<StateAt<I>::plain, float, P>>>;
 
   /// grad (or teacher_grad) of loss I for the pack that begins at `at`.
-  template <bool OfTeacher, int I, class Span>
+  template <bool OfTeacher, int I, bool Label, class Span>
   static RETORT_INLINE P pack_gradient(const Work& w, index_t at, Span span) {
-    using State = StateAt<I>;
     const auto& f = w.template loss<I>();
-    const State& s = w.template state<I>();
-    const auto call = [&](const auto& c) {
-      if constexpr (OfTeacher && State::closed)
-        return f.teacher_grad(c);
-      else if constexpr (OfTeacher)
-        return f.teacher_grad(s.acc, c);
-      else if constexpr (State::closed)
-        return f.grad(c);
-      else
-        return f.grad(s.acc, c);
-    };
-    if constexpr (State::plain) {
+    const auto& s = w.template state<I>();
+    if constexpr (StateAt<I>::plain) {
       alignas(P) T out[lanes] = {};
-      for (int l = 0; l < span.count; ++l) out[l] = static_cast<T>(call(cell<float, I>(w, s.row, at + l, span)));
+      for (int l = 0; l < span.count; ++l) out[l] = static_cast<T>(gradient_of<OfTeacher>(f, s, cell<float, I, true>(w, s.row, at + l, span)));
       return P::load(out);
     } else {
-      auto c = cell<P, I>(w, s.row, at, span);
+      auto c = cell<P, I, Label>(w, s.row, at, span);
       if constexpr (keeps<I>) c.kept = P::load(w.kept[I] + at);
-      return call(c);
+      return gradient_of<OfTeacher>(f, s, c);
     }
+  }
+  /// The gradient to the student's logit of one class.
+  static T class_gradient(const Work& w, index_t at) {
+    T sum = 0;
+    each([&](auto i) {
+      const auto& s = w.template state<i>();
+      if (!s.active) return;
+      auto c = cell<typename StateAt<i>::Scalar, i, true>(w, s.row, at, Whole<T>{});
+      if constexpr (keeps<i>) c.kept = w.kept[i][at];
+      sum += s.coefficient * T(gradient_of<false>(w.template loss<i>(), s, c));
+    });
+    return sum;
   }
 
   /// Phase 4. `All`: to the teacher and to the temperature too. `Every` as in `accumulate`.
@@ -520,6 +551,10 @@ class Evaluation {
   __attribute__((flatten, noinline)) static void gradients(const Work& work, const RowOut& out, T temperature, bool add) {
     const Work w = work;
     T *const gs = out.student, *const gt = out.teacher;
+    // The label's class is another formula in losses with labels: it gets its gradient behind the loop, which then needs no
+    // choice between the two in every lane.
+    constexpr bool apart = needs_labels && !All;
+    const T before = apart && add && w.label >= 0 ? gs[w.label] : T(0);
     P by_temperature(T(0));
     const auto put = [add](T* p, P g, auto part) {
       if (add) g += part.load(p);  // a later round
@@ -531,11 +566,11 @@ class Evaluation {
         const auto& s = w.template state<i>();
         if (!Every && !s.active) return;
         const P factor(s.coefficient);
-        const P ds = pack_gradient<false, i>(w, at, part);
+        const P ds = pack_gradient<false, i, !apart>(w, at, part);
         sum_s = fma(factor, ds, sum_s);
         if constexpr (All) {
           P dt(T(0));
-          if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i>(w, at, part);
+          if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i, true>(w, at, part);
           sum_t = fma(factor, dt, sum_t);
           if constexpr (StateAt<i>::tempered) {
             by_temperature += part.keep(factor * (ds * part.load(w.z + at) + dt * part.load(w.t + at)), P(T(0)));
@@ -545,6 +580,7 @@ class Evaluation {
       if (!All || gs != nullptr) put(gs + at, sum_s, part);
       if (All && gt != nullptr) put(gt + at, sum_t, part);
     });
+    if (apart && w.label >= 0) gs[w.label] = before + class_gradient(w, w.label);
     if (All && out.temperature != nullptr) {
       T g = -by_temperature.sum() / temperature;
       each([&](auto i) {
@@ -554,20 +590,6 @@ class Evaluation {
       });
       *out.temperature += g;
     }
-  }
-
-  void extra_gradients(const Work& w, T* out) const {
-    each([&](auto i) {
-      const auto& s = std::get<i>(w.states);
-      const auto& f = loss<i>();
-      if (!s.active) return;
-      for (int k = 0; k < TermAt<i>::needs.extras; ++k) {
-        if constexpr (requires { f.extra_grad(k, s.row); })
-          out[k] += s.coefficient * T(f.extra_grad(k, s.row));
-        else if constexpr (requires { f.extra_grad(k, s.acc, s.row); })
-          out[k] += s.coefficient * T(f.extra_grad(k, s.acc, s.row));
-      }
-    });
   }
 
   const loss::Sum<Terms...>& losses_;

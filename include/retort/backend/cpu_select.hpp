@@ -6,6 +6,8 @@
 #include <functional>
 #include <limits>
 #include <retort/backend/cpu_common.hpp>
+#include <retort/backend/simd.hpp>
+#include <utility>
 
 namespace retort::cpu {
 inline namespace RETORT_ISA {
@@ -40,36 +42,7 @@ struct Selection {
     cpu.parallel(x.extent(0), grain, [=, &cpu](index_t begin, index_t end, int worker) {
       const ArenaScope scope(cpu.scratch(worker));
       T* kept = cpu.scratch(worker).template allocate<T>(columns + 1);
-      for (index_t r = begin; r < end; ++r) {
-        const T* row = x.row(r);
-        // A histogram tells in which of 256 slices the top-th largest lies; only the entries of that slice are ordered.
-        const auto [low, high] = std::minmax_element(row, row + columns);
-        const T least = *low, range = *high - least;
-        const T scale = range > std::numeric_limits<T>::min() * T(4 * slices) && range < std::numeric_limits<T>::max() ? T(slices) / range : T(0);
-        const auto slice = [=](T v) {  // no number at all, or a range that is none: slice 0
-          const T s = (v - least) * scale;
-          return s > T(0) ? (s < T(slices) ? static_cast<int>(s) : slices - 1) : 0;
-        };
-        index_t counts[slices] = {};
-        for (index_t c = 0; c < columns; ++c) ++counts[slice(row[c])];
-        int at = slices - 1;
-        index_t need = top;  // of the slice `at`
-        while (counts[at] < need) need -= counts[at--];
-        index_t count = 0;
-        for (index_t c = 0; c < columns; ++c) {
-          kept[count] = row[c];
-          count += slice(row[c]) == at;
-        }
-        std::nth_element(kept, kept + need - 1, kept + count, std::greater<>());
-        const T bar = kept[need - 1];
-        const index_t equal = need - static_cast<index_t>(std::count_if(kept, kept + need, [bar](T v) { return v > bar; }));
-        index_t column = -1;  // of the last entry at the bar that still belongs to them
-        for (index_t ties = equal; ties > 0 && column + 1 < columns;) ties -= row[++column] == bar;
-        T* to = out.row(r);
-        to[0] = bar;
-        to[1] = static_cast<T>(column);
-        to[2] = least;
-      }
+      for (index_t r = begin; r < end; ++r) top_of_row(x.row(r), columns, top, kept, out.row(r));
     });
   }
 
@@ -105,7 +78,108 @@ struct Selection {
 
  private:
   static constexpr index_t grain = 256;
-  static constexpr int slices = 256;
+
+  /// Halves the range of values until few entries are left in the half that holds the top-th largest, then orders these.
+  template <class T>
+  static void top_of_row(const T* row, index_t columns, index_t top, T* kept, T* out) {
+    const auto [least, greatest] = range(row, columns);
+    // at_least(low) >= top, and nothing at or above `high` decides.
+    T low = least, high = std::numeric_limits<T>::infinity(), middle = least / 2 + greatest / 2;
+    index_t inside = columns, above = 0;
+    for (int halvings = 0; halvings < 24 && inside > 16 + columns / 64 && middle > low && middle < high; ++halvings) {
+      const index_t count = at_least(row, columns, middle);
+      if (count >= top) {
+        inside = count - above;
+        low = middle;
+      } else {
+        inside -= count - above;
+        above = count;
+        high = middle;
+      }
+      middle = low / 2 + std::min(high, greatest) / 2;
+    }
+    const index_t count = collect(row, columns, low, high, kept), need = top - above;
+    T bar = least;
+    index_t column = columns - 1;  // where NaNs leave too few: everything
+    if (count >= need) {
+      std::nth_element(kept, kept + need - 1, kept + count, std::greater<>());
+      bar = kept[need - 1];
+      const index_t equal = need - static_cast<index_t>(std::count_if(kept, kept + need, [bar](T v) { return v > bar; }));
+      column = find_equal(row, columns, bar, equal);  // the last entry at the bar that still belongs to them
+    }
+    out[0] = bar;
+    out[1] = static_cast<T>(column);
+    out[2] = least;
+  }
+
+  template <class T>
+  static std::pair<T, T> range(const T* row, index_t columns) {
+    using P = simd::Native<T>;
+    constexpr int lanes = P::lanes;
+    P low(row[0]), high(row[0]), low2 = low, high2 = high;
+    index_t c = 0;
+    for (; c + 2 * lanes <= columns; c += 2 * lanes) {
+      const P a = P::load(row + c), b = P::load(row + c + lanes);
+      low = min(a, low), low2 = min(b, low2);
+      high = max(a, high), high2 = max(b, high2);
+    }
+    T least = -max(-low, -low2).maximum(), greatest = max(high, high2).maximum();
+    for (; c < columns; ++c) least = std::min(least, row[c]), greatest = std::max(greatest, row[c]);
+    return {least, greatest};
+  }
+  template <class T>
+  static index_t at_least(const T* row, index_t columns, T bar) {
+    using P = simd::Native<T>;
+    constexpr int lanes = P::lanes;
+    typename P::mask_type a{}, b{};
+    index_t c = 0;
+    for (; c + 2 * lanes <= columns; c += 2 * lanes) {
+      a -= P::load(row + c) >= P(bar);
+      b -= P::load(row + c + lanes) >= P(bar);
+    }
+    a += b;
+    index_t count = 0;
+    for (int l = 0; l < lanes; ++l) count += a[l];
+    for (; c < columns; ++c) count += row[c] >= bar;
+    return count;
+  }
+  /// Copies the entries in [low, high) to `kept`, which has room for one more. Returns their number.
+  template <class T>
+  static index_t collect(const T* row, index_t columns, T low, T high, T* kept) {
+    index_t count = 0;
+    in_blocks(row, columns, [&](auto x) { return (x >= decltype(x)(low)) & (x < decltype(x)(high)); },
+              [&](index_t c) {
+                kept[count] = row[c];
+                count += row[c] >= low && row[c] < high;
+                return true;
+              });
+    return count;
+  }
+  /// Column of the nth entry equal to `bar`, or the last one.
+  template <class T>
+  static index_t find_equal(const T* row, index_t columns, T bar, index_t nth) {
+    index_t column = columns - 1;
+    in_blocks(row, columns, [&](auto x) { return x == decltype(x)(bar); },
+              [&](index_t c) {
+                nth -= row[c] == bar;
+                if (nth == 0) column = c;
+                return nth > 0;
+              });
+    return column;
+  }
+  /// f(column) for the columns of vectors in which `test` says yes to a lane, in order, until it returns false.
+  template <class T, class Test, class F>
+  static void in_blocks(const T* row, index_t columns, Test&& test, F&& f) {
+    using P = simd::Native<T>;
+    index_t c = 0;
+    for (; c + P::lanes <= columns; c += P::lanes) {
+      if (!simd::any(test(P::load(row + c)))) continue;
+      for (index_t l = 0; l < P::lanes; ++l)
+        if (!f(c + l)) return;
+    }
+    for (; c < columns; ++c)
+      if (!f(c)) return;
+  }
 };
 
 }  // namespace RETORT_ISA

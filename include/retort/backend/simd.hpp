@@ -195,6 +195,18 @@ struct Pack {
   }
 };
 
+/// Whether any lane of a comparison's result is set.
+template <class Mask>
+RETORT_INLINE bool any(const Mask& m) {
+#if RETORT_VECTOR_BYTES == 32
+  if constexpr (sizeof(Mask) == 32) return !_mm256_testz_si256(__m256i(m), __m256i(m));
+#endif
+  std::uint64_t words[sizeof(Mask) / 8], all = 0;
+  std::memcpy(words, &m, sizeof(Mask));
+  for (std::uint64_t w : words) all |= w;
+  return all != 0;
+}
+
 /// Lanes of the native vector of this translation unit.
 template <class T>
 inline constexpr int native_lanes = RETORT_VECTOR_BYTES / static_cast<int>(sizeof(T));

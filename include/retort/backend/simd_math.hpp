@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <retort/backend/simd.hpp>
 #include <retort/functor/math.hpp>
 
@@ -172,7 +173,15 @@ RETORT_INLINE Pack<double, N> log(Pack<double, N> x) {
 
 template <class T, int N>
 RETORT_INLINE Pack<T, N> abs(Pack<T, N> x) {
-  return select(x < Pack<T, N>(T(0)), -x, x);
+  if constexpr (std::is_floating_point_v<T>) {
+    detail::BitsVector<T, N> bits;
+    std::memcpy(&bits, &x.v, sizeof(bits));
+    bits &= std::numeric_limits<typename detail::Ieee<T>::bits>::max();  // all but the sign
+    std::memcpy(&x.v, &bits, sizeof(bits));
+    return x;
+  } else {
+    return select(x < Pack<T, N>(T(0)), -x, x);
+  }
 }
 
 template <int N>

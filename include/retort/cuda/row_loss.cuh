@@ -22,6 +22,7 @@ template <class T>
 struct Sums {
   T total[2];       ///< sum of e
   T gap_f, gap_r;   ///< sum of e_t (u_t - u_s), of e_s (u_s - u_t)
+  T cross;          ///< sum of e_t u_s
 };
 
 /// What one sweep over a row finds, or a part of it: the greatest logits (relative) and the sums at this round's
@@ -43,7 +44,7 @@ struct Online {
   template <class T>
   static RETORT_HD RowStatistics<T> nothing() {
     constexpr T lowest = sizeof(T) == 4 ? T(-3.402823466e38) : T(-1.7976931348623157e308);
-    return {{lowest, lowest}, {{T(0), T(0)}, T(0), T(0)}, {{T(0), T(0)}, T(0), T(0)}, T(0)};
+    return {{lowest, lowest}, {{T(0), T(0)}, T(0), T(0), T(0)}, {{T(0), T(0)}, T(0), T(0), T(0)}, T(0)};
   }
   /// Takes one class in, given its logits relative to the row's first.
   template <class T>
@@ -85,6 +86,7 @@ struct Online {
   static RETORT_HD void shrink(Sums<T>& s, int side, T by) {
     s.total[side] *= by;
     (side == 0 ? s.gap_r : s.gap_f) *= by;
+    if (side == 1) s.cross *= by;
   }
   template <unsigned Bits, class T>
   static RETORT_HD void add(Sums<T>& s, const T (&scale)[2], const T (&greatest)[2], T z, T t) {
@@ -99,6 +101,7 @@ struct Online {
       const T e = exp2((t - greatest[1]) * scale[1]);
       s.total[1] += e;
       if constexpr (Bits & with_forward) s.gap_f += e * (ut - us);
+      if constexpr (Bits & with_cross) s.cross += e * us;
     }
   }
   template <class T>
@@ -107,13 +110,14 @@ struct Online {
     a.total[1] += b.total[1];
     a.gap_f += b.gap_f;
     a.gap_r += b.gap_r;
+    a.cross += b.cross;
   }
 };
 
 /// The softmaxes of a row at one temperature, from the row's statistics.
 template <class T>
 struct Softmaxes {
-  T scale[2], greatest[2], inverse[2], log_sum[2], forward_kl, reverse_kl, mean_log_p;
+  T scale[2], greatest[2], inverse[2], log_sum[2], forward_kl, reverse_kl, cross_entropy, mean_log_p;
 
   template <unsigned Bits>
   static RETORT_HD Softmaxes of(const RowStatistics<T>& s, const Sums<T>& sums, const T (&scale)[2], std::int64_t classes) {
@@ -129,6 +133,7 @@ struct Softmaxes {
     const T ms = s.greatest[0] * scale[0], mt = s.greatest[1] * scale[1];
     if constexpr (Bits & with_forward) out.forward_kl = T(ln2) * (sums.gap_f * out.inverse[1] - mt + ms) + (out.log_sum[0] - out.log_sum[1]);
     if constexpr (Bits & with_reverse) out.reverse_kl = T(ln2) * (sums.gap_r * out.inverse[0] - ms + mt) - (out.log_sum[0] - out.log_sum[1]);
+    if constexpr (Bits & with_cross) out.cross_entropy = out.log_sum[0] + T(ln2) * (ms - sums.cross * out.inverse[1]);
     if constexpr (Bits & with_mean) out.mean_log_p = T(ln2) * (s.sum_z / T(classes) - s.greatest[0]) * scale[0] - out.log_sum[0];
     return out;
   }
@@ -138,6 +143,14 @@ struct Softmaxes {
     const T y = (z - greatest[side]) * scale[side];
     return {exp2(y) * inverse[side], y * T(ln2) - log_sum[side]};
   }
+};
+
+/// All softmaxes of a row in a round: at the round's temperature, at one, and at the round's over the classes other than the
+/// label; and the row's first logits, which all of them are relative to.
+template <class T>
+struct Views {
+  Softmaxes<T> own, one, other;
+  T origin[2];
 };
 
 /// The arguments of a launch: pointers and numbers only.
@@ -216,28 +229,36 @@ class Evaluation {
       return;
     }
 
-    const T z0 = z[0], t0 = t[0];
+    Views<T> seen{{}, {}, {}, {z[0], t[0]}};
+    const T* const of_row = a.temperature ? a.temperature + r : nullptr;
     for (bool first = true; first || unfinished(states); first = false) {
-      const Temperatures round = choose_round(a, r, states, first);
+      const Temperatures<T> round = choose_round<T>(first, of_row, [](auto&& f) { each(f); }, [&](auto i) -> const auto& { return loss<i>(a); },
+                                                    [&](auto i) -> auto& { return state_at<i>(states); });
       const Scales<T> scales{{T(log2_e) / round.student, T(log2_e) / round.teacher}, {T(log2_e), T(log2_e)}};
-      RowStatistics<T> statistics = Once::template nothing<T>();
       if constexpr ((own_bits | one_bits) != 0) {
-        for (int c = G::rank(); c < a.classes; c += G::threads) Once::push(statistics, scales, z[c] - z0, t[c] - t0);
-        statistics = G::reduce(statistics, [&](const RowStatistics<T>& p, const RowStatistics<T>& q) { return Once::merge(p, q, scales); });
+        const RowStatistics<T> found = sweep<Once>(a, scales, z, t, seen, -1);
+        seen.own = Softmaxes<T>::template of<own_bits>(found, found.own, scales.own, a.classes);
+        seen.one = Softmaxes<T>::template of<one_bits>(found, found.one, scales.one, a.classes);
       }
-      const auto own = Softmaxes<T>::template of<own_bits>(statistics, statistics.own, scales.own, a.classes);
-      const auto one = Softmaxes<T>::template of<one_bits>(statistics, statistics.one, scales.one, a.classes);
+      if constexpr (other_bits != 0) {  // in a sweep of its own: no statistics can lose a class again
+        const RowStatistics<T> found = sweep<Online<other_bits, 0>>(a, scales, z, t, seen, labelled ? label : -1);
+        seen.other = Softmaxes<T>::template of<other_bits>(found, found.own, scales.own, a.classes - 1);
+      }
       each([&](auto i) {
         auto& s = state_at<i>(states);
-        if (s.active) describe<i>(a, r, s, own, one, round.student, labelled ? label : -1, z, t, z0, t0);
+        if (s.active) describe<i>(a, r, s, seen, round.student, labelled ? label : -1, z, t);
       });
-      if constexpr (has_acc) accumulate(a, states, own, one, z, t, z0, t0);
+      if constexpr (has_acc) accumulate(a, states, seen, z, t);
       each([&](auto i) {
         auto& s = state_at<i>(states);
-        if (s.active) s.value = T(value(loss<i>(a), s));
+        if (!s.active) return;
+        conclude(loss<i>(a), s);
+        s.value = T(value_of(loss<i>(a), s));
       });
-      if (gs || gt || a.d_temperature) gradients(a, r, states, own, one, z, t, z0, t0, gs, gt, round.student, !first);
-      if (ge && G::rank() == 0) extra_gradients(a, states, ge);
+      if (gs || gt || a.d_temperature) gradients(a, r, states, seen, z, t, gs, gt, round.student, !first);
+      if (ge && G::rank() == 0) each([&](auto i) {
+        if (state_at<i>(states).active) add_extra_gradients(loss<i>(a), state_at<i>(states), ge);
+      });
     }
     if (G::rank() == 0) {
       double weighted = bad_label ? not_a_number() : 0., plain = weighted;
@@ -262,28 +283,14 @@ class Evaluation {
 
  public:
   template <int I>
-  static constexpr bool has_teacher_grad = [] {
-    using State = StateAt<I>;
-    using V = typename State::Scalar;
-    if constexpr (State::closed)
-      return requires(const typename State::Loss& f, const BasicCell<V>& c) { f.teacher_grad(c); };
-    else
-      return requires(const typename State::Loss& f, const typename State::Acc& acc, const BasicCell<V>& c) { f.teacher_grad(acc, c); };
-  }();
+  static constexpr bool has_teacher_grad = has_teacher_gradient<StateAt<I>, BasicCell<typename StateAt<I>::Scalar>>;
 
  private:
-  static constexpr unsigned own_bits = (pass_bits<Terms, 0>() | ...), one_bits = (pass_bits<Terms, 1>() | ...);
+  static constexpr unsigned own_bits = (pass_bits<Terms, 0>() | ...), one_bits = (pass_bits<Terms, 1>() | ...),
+                            other_bits = (rows::other_bits<Terms>() | ...);
   using Once = Online<own_bits, one_bits>;
   static constexpr bool needs_teacher = (Terms::needs.teacher || ...);
   static constexpr bool has_acc = (!TermState<Terms, T>::closed || ...);
-
-  struct OtherMaxima {
-    T student, teacher;
-  };
-  struct Temperatures {
-    T student{1}, teacher{1};
-    RETORT_HD bool operator==(const Temperatures& o) const { return student == o.student && teacher == o.teacher; }
-  };
 
   template <class F, int... I>
   static __device__ void each_of(F& f, std::integer_sequence<int, I...>) {
@@ -303,72 +310,51 @@ class Evaluation {
     if (a.per_row) a.per_row[r] = T(plain);
   }
 
-  template <int I>
-  static __device__ Temperatures temperatures(const Args& a, index_t r) {
-    Temperatures out;
-    if constexpr (StateAt<I>::tempered) {
-      out.student = a.temperature ? a.temperature[r] : T(loss<I>(a).temperature);
-      out.teacher = out.student;
-      if constexpr (detail::TeacherTempered<typename TermAt<I>::loss_type>) out.teacher = T(loss<I>(a).teacher_temperature);
-    }
-    return out;
-  }
   static __device__ bool unfinished(States& states) {
     bool any = false;
     each([&](auto i) { any |= StateAt<i>::tempered && state_at<i>(states).wanted && !state_at<i>(states).done; });
     return any;
   }
-  /// The temperatures of the next round, and who takes part.
-  static __device__ Temperatures choose_round(const Args& a, index_t r, States& states, bool first) {
-    Temperatures round;
-    bool found = false;
-    each([&](auto i) {
-      const auto& s = state_at<i>(states);
-      if (found || !StateAt<i>::tempered || !s.wanted || s.done) return;
-      round = temperatures<i>(a, r);
-      found = true;
-    });
-    each([&](auto i) {
-      auto& s = state_at<i>(states);
-      s.active = s.wanted && !s.done && (StateAt<i>::tempered ? temperatures<i>(a, r) == round : first);
-      s.done |= s.active;
-    });
-    return round;
+  /// What `Pass` finds in a row without the class `hole`, -1 for none.
+  template <class Pass>
+  static __device__ RowStatistics<T> sweep(const Args& a, const Scales<T>& scales, const T* z, const T* t, const Views<T>& seen, int hole) {
+    RowStatistics<T> found = Pass::template nothing<T>();
+    for (int c = G::rank(); c < a.classes; c += G::threads)
+      if (c != hole) Pass::push(found, scales, z[c] - seen.origin[0], t[c] - seen.origin[1]);
+    return G::reduce(found, [&](const RowStatistics<T>& p, const RowStatistics<T>& q) { return Pass::merge(p, q, scales); });
   }
 
   /// Fills the row's statistics as loss I sees them.
   template <int I>
-  static __device__ void describe(const Args& a, index_t r, StateAt<I>& s, const Softmaxes<T>& own, const Softmaxes<T>& one,
-                                  T temperature, std::int32_t label, const T* z, const T* t, T z0, T t0) {
+  static __device__ void describe(const Args& a, index_t r, StateAt<I>& s, const Views<T>& seen, T temperature, std::int32_t label,
+                                  const T* z, const T* t) {
     using S = typename StateAt<I>::Scalar;
     constexpr RowNeeds needs = TermAt<I>::needs;
-    const auto side = [&](const Softmaxes<T>& from, int k, const T* logits, T origin) {
+    const auto side = [&](const Softmaxes<T>& from, int k, const T* logits) {
       SoftmaxRow<S> out;
+      const T origin = seen.origin[k];
       out.log_sum = S(T(ln2) * (from.greatest[k] * from.scale[k]) + origin * (from.scale[k] * T(ln2)) + from.log_sum[k]);
       if (needs.labels && label >= 0) out.log_p_label = S(from.cell(k, logits[label] - origin).log_p);
       if (k == 0) out.mean_log_p = S(from.mean_log_p);
       return out;
     };
-    const Softmaxes<T>& mine = StateAt<I>::tempered ? own : one;
+    const Softmaxes<T>& mine = StateAt<I>::tempered ? seen.own : seen.one;
     Row<S>& row = s.row;
     row.classes = a.classes;
     row.label = label;
     row.temperature = StateAt<I>::tempered ? S(temperature) : S(1);
-    if constexpr (needs.student_softmax) row.student = side(mine, 0, z, z0);
-    if constexpr (needs.teacher_softmax) row.teacher = side(mine, 1, t, t0);
-    if constexpr (needs.student_softmax_at_one) row.student_at_one = side(one, 0, z, z0);
-    if constexpr (needs.teacher_softmax_at_one) row.teacher_at_one = side(one, 1, t, t0);
+    if constexpr (needs.student_softmax) row.student = side(mine, 0, z);
+    if constexpr (needs.teacher_softmax) row.teacher = side(mine, 1, t);
+    if constexpr (needs.student_softmax_at_one || needs.label_at_one) row.student_at_one = side(seen.one, 0, z);
+    if constexpr (needs.teacher_softmax_at_one || (needs.label_at_one && needs.teacher)) row.teacher_at_one = side(seen.one, 1, t);
     row.forward_kl = S(mine.forward_kl);
     row.reverse_kl = S(mine.reverse_kl);
-    if constexpr (needs.other_maxima) {
-      OtherMaxima top{std::numeric_limits<T>::lowest(), std::numeric_limits<T>::lowest()};
-      for (int c = G::rank(); c < a.classes; c += G::threads)
-        if (c != label) top = {math::max(top.student, z[c]), math::max(top.teacher, t[c])};
-      top = G::reduce(top, [](const OtherMaxima& p, const OtherMaxima& q) {
-        return OtherMaxima{math::max(p.student, q.student), math::max(p.teacher, q.teacher)};
-      });
-      row.student_other_max = S(top.student);
-      row.teacher_other_max = S(top.teacher);
+    row.cross_entropy = S(mine.cross_entropy);
+    if constexpr (needs.others) {
+      row.student_other = side(seen.other, 0, z);
+      row.teacher_other = side(seen.other, 1, t);
+      row.other_kl = S(seen.other.forward_kl);
+      row.other_cross_entropy = S(seen.other.cross_entropy);
     }
     if constexpr (needs.extras > 0) {
       for (int k = 0; k < needs.extras; ++k) s.extra[k] = S(a.extras[r * a.extra_columns + k]);
@@ -377,20 +363,23 @@ class Evaluation {
   }
 
   template <int I, class S>
-  static __device__ BasicCell<S> cell(const Row<S>& row, const Softmaxes<T>& own, const Softmaxes<T>& one, T z, T t, T z0, T t0, int c) {
+  static __device__ BasicCell<S> cell(const Row<S>& row, const Views<T>& seen, T z, T t, int c) {
     constexpr RowNeeds needs = TermAt<I>::needs;
-    const Softmaxes<T>& mine = StateAt<I>::tempered ? own : one;
+    const Softmaxes<T>& mine = StateAt<I>::tempered ? seen.own : seen.one;
+    const T zr = z - seen.origin[0], tr = t - seen.origin[1];
     SoftmaxCell<S> at[4] = {};
+    S other[2] = {};
     const auto fill = [](SoftmaxCell<S>& to, const SoftmaxCell<T>& from) { to = {S(from.p), S(from.log_p)}; };
-    if constexpr (needs.student_softmax) fill(at[0], mine.cell(0, z - z0));
-    if constexpr (needs.teacher_softmax) fill(at[1], mine.cell(1, t - t0));
-    if constexpr (needs.student_softmax_at_one) fill(at[2], one.cell(0, z - z0));
-    if constexpr (needs.teacher_softmax_at_one) fill(at[3], one.cell(1, t - t0));
-    return {S(z), S(t), c, c == row.label, at[0], at[1], at[2], at[3], row.extra, row, S(0)};
+    if constexpr (needs.student_softmax) fill(at[0], mine.cell(0, zr));
+    if constexpr (needs.teacher_softmax) fill(at[1], mine.cell(1, tr));
+    if constexpr (needs.student_softmax_at_one) fill(at[2], seen.one.cell(0, zr));
+    if constexpr (needs.teacher_softmax_at_one) fill(at[3], seen.one.cell(1, tr));
+    if constexpr (needs.others)
+      if (c != row.label) other[0] = S(seen.other.cell(0, zr).p), other[1] = S(seen.other.cell(1, tr).p);
+    return {S(z), S(t), c, c == row.label, at[0], at[1], at[2], at[3], row.extra, row, S(0), other[0], other[1]};
   }
 
-  static __device__ void accumulate(const Args& a, States& states, const Softmaxes<T>& own, const Softmaxes<T>& one, const T* z, const T* t,
-                                    T z0, T t0) {
+  static __device__ void accumulate(const Args& a, States& states, const Views<T>& seen, const T* z, const T* t) {
     each([&](auto i) {
       auto& s = state_at<i>(states);
       if constexpr (StateAt<i>::generic)
@@ -404,7 +393,7 @@ class Evaluation {
         auto& s = state_at<i>(states);
         if constexpr (!StateAt<i>::closed) {
           if (!s.active) return;
-          auto x = cell<i>(s.row, own, one, zc, tc, z0, t0, c);
+          auto x = cell<i>(s.row, seen, zc, tc, c);
           if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = loss<i>(a).keep(x);
           s.acc = loss<i>(a).add(s.acc, x);
         }
@@ -417,23 +406,12 @@ class Evaluation {
         const auto& f = loss<i>(a);
         using Acc = typename StateAt<i>::Acc;
         s.acc = G::reduce(s.acc, [&f](const Acc& p, const Acc& q) { return f.merge(p, q); });
-        if constexpr (requires { f.finish(s.acc, s.row); }) s.acc = f.finish(s.acc, s.row);
       }
     });
   }
 
-  template <class Loss, class State>
-  static __device__ auto value(const Loss& f, const State& s) {
-    if constexpr (State::closed)
-      return f.value(s.row);
-    else if constexpr (requires { f.value(s.acc, s.row); })
-      return f.value(s.acc, s.row);
-    else
-      return f.value(s.acc);
-  }
-
-  static __device__ void gradients(const Args& a, index_t r, States& states, const Softmaxes<T>& own, const Softmaxes<T>& one, const T* z,
-                                   const T* t, T z0, T t0, T* gs, T* gt, T temperature, bool add) {
+  static __device__ void gradients(const Args& a, index_t r, States& states, const Views<T>& seen, const T* z, const T* t, T* gs,
+                                   T* gt, T temperature, bool add) {
     T by_temperature(0);
     const bool both = gt || a.d_temperature;
     for (int c = G::rank(); c < a.classes; c += G::threads) {
@@ -443,20 +421,12 @@ class Evaluation {
         auto& s = state_at<i>(states);
         if (!s.active) return;
         const auto& f = loss<i>(a);
-        auto x = cell<i>(s.row, own, one, zc, tc, z0, t0, c);
+        auto x = cell<i>(s.row, seen, zc, tc, c);
         if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = f.keep(x);
-        T ds, dt(0);
-        if constexpr (StateAt<i>::closed)
-          ds = T(f.grad(x));
-        else
-          ds = T(f.grad(s.acc, x));
+        const T ds = T(gradient_of<false>(f, s, x));
+        T dt(0);
         if constexpr (has_teacher_grad<i>)
-          if (both) {
-            if constexpr (StateAt<i>::closed)
-              dt = T(f.teacher_grad(x));
-            else
-              dt = T(f.teacher_grad(s.acc, x));
-          }
+          if (both) dt = T(gradient_of<true>(f, s, x));
         sum_s += s.coefficient * ds;
         sum_t += s.coefficient * dt;
         if (StateAt<i>::tempered) by_temperature += s.coefficient * (ds * zc + dt * tc);
@@ -473,20 +443,6 @@ class Evaluation {
       });
       if (G::rank() == 0) a.d_temperature[r] += g;
     }
-  }
-
-  static __device__ void extra_gradients(const Args& a, States& states, T* out) {
-    each([&](auto i) {
-      const auto& s = state_at<i>(states);
-      const auto& f = loss<i>(a);
-      if (!s.active) return;
-      for (int k = 0; k < TermAt<i>::needs.extras; ++k) {
-        if constexpr (requires { f.extra_grad(k, s.row); })
-          out[k] += s.coefficient * T(f.extra_grad(k, s.row));
-        else if constexpr (requires { f.extra_grad(k, s.acc, s.row); })
-          out[k] += s.coefficient * T(f.extra_grad(k, s.acc, s.row));
-      }
-    });
   }
 };
 

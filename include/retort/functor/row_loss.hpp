@@ -20,6 +20,8 @@
 //   temperature                             a member: c.student and c.teacher are softmaxes at it; else at one
 //   teacher_temperature                     a member: the teacher's softmax is at this one instead
 //   finish(acc, row)                        once per row behind the last merge: from sums to what value and grad use
+//   pointwise = true                        grad (and teacher_grad) look at this class's logits alone, not at sums: the
+//                                           CPU then makes one pass of phases 3 and 4
 //   value(acc, row)                         instead of value(acc): the row's statistics, see Row
 //   keep(cell)                              a value per class that add and grad both use and that is dear: found in
 //                                           c.kept, computed once (losses over a value type only)
@@ -34,7 +36,8 @@
 // A loss becomes a vector loop on the CPU when `Acc` and the functions are templates over the value type V (float or
 // double, or a pack of them): no branches on values, but `select` (functor/math.hpp). A loss whose value follows from
 // the row's statistics has no Acc, identity, add and merge at all, but value(row) and grad(cell): it costs no pass of
-// its own. The losses in retort/loss/ are of these kinds.
+// its own. With prepare(row), called once per row, it has value(prepared, row) and grad(prepared, cell) instead. The losses
+// in retort/loss/ are of these kinds.
 //
 // How a machine runs a sum of such losses, a row at a time:
 //   1. maxima of the row;
@@ -63,8 +66,11 @@ struct RowNeeds {
   bool teacher_softmax_at_one = false;  ///< c.teacher_at_one, row.teacher_at_one
   bool forward_kl = false;              ///< row.forward_kl; needs both softmaxes
   bool reverse_kl = false;              ///< row.reverse_kl; needs both softmaxes
+  bool cross_entropy = false;           ///< row.cross_entropy; needs both softmaxes
   bool mean_log_p = false;              ///< row.student.mean_log_p; needs student_softmax
-  bool other_maxima = false;            ///< row.student_other_max, row.teacher_other_max; needs labels
+  bool label_at_one = false;            ///< log_p_label of row.student_at_one, row.teacher_at_one, without the cells; needs labels
+  bool others = false;                  ///< c.student_other, c.teacher_other, row.student_other, row.teacher_other,
+                                        ///< row.other_kl, row.other_cross_entropy; needs teacher, labels and a temperature
   int extras = 0;                       ///< number of per-row extras: c.extra[0 .. extras)
 };
 
@@ -138,7 +144,11 @@ struct Row {
   SoftmaxRow<T> student{}, teacher{}, student_at_one{}, teacher_at_one{};
   T forward_kl{};  ///< KL(teacher || student) at the loss's temperature, without any factor
   T reverse_kl{};  ///< KL(student || teacher)
-  T student_other_max{}, teacher_other_max{};  ///< largest logits of the classes other than the label (with needs.other_maxima)
+  T cross_entropy{};  ///< -sum p(teacher) log p(student)
+  /// Of the softmaxes over the classes other than the label, at the loss's temperature. log_p_label is what the label's logit
+  /// / T exceeds their log-sum-exp by: the log-odds of the label's probability, exact where that rounds to 0 or 1.
+  SoftmaxRow<T> student_other{}, teacher_other{};
+  T other_kl{}, other_cross_entropy{};  ///< forward_kl and cross_entropy of these
   const T* extra = nullptr;
 };
 
@@ -153,6 +163,7 @@ struct BasicCell {
   const scalar* extra;  ///< per-row extras, the same for all classes
   const Row<scalar>& row;
   V kept{};  ///< what the loss's keep() gave for this class
+  V student_other{}, teacher_other{};  ///< probabilities among the classes other than the label; unspecified at the label
 };
 using Cell = BasicCell<float>;
 
@@ -190,7 +201,13 @@ concept ClosedRowLoss = !PlainAcc<L> && !GenericAcc<L> && requires(const L& loss
 };
 
 template <class L>
-concept LeafRowLoss = PlainRowLoss<L> || GenericRowLoss<L> || ClosedRowLoss<L>;
+concept PreparedRowLoss = !PlainAcc<L> && !GenericAcc<L> && requires(const L& loss, const Cell& c, const Row<float>& row) {
+  { loss.value(loss.prepare(row), row) } -> std::convertible_to<float>;
+  { loss.grad(loss.prepare(row), c) } -> std::convertible_to<float>;
+};
+
+template <class L>
+concept LeafRowLoss = PlainRowLoss<L> || GenericRowLoss<L> || ClosedRowLoss<L> || PreparedRowLoss<L>;
 
 template <class L>
 RETORT_HD constexpr RowNeeds needs_of() {
@@ -213,6 +230,9 @@ template <class L>
 concept Tempered = requires(const L& loss) { loss.temperature; };
 template <class L>
 concept TeacherTempered = requires(const L& loss) { loss.teacher_temperature; };
+
+template <class L>
+concept Pointwise = GenericAcc<L> && requires { requires L::pointwise; };
 
 template <class L>
 concept Keeping = GenericAcc<L> && requires(const L& loss, const Cell& c) { loss.keep(c); };

@@ -1,9 +1,16 @@
 #pragma once
 
 #include <retort/loss/forward_kl.hpp>
-#include <retort/loss/non_target.hpp>
 
 namespace retort::loss {
+
+namespace detail {
+/// log(1 + exp(x)).
+template <class T>
+RETORT_HD T softplus(T x) {
+  return (x > T(0) ? x : T(0)) + std::log1p(std::exp(x > T(0) ? -x : x));
+}
+}  // namespace detail
 
 /// Decoupled knowledge distillation (Zhao et al. 2022): T^2 * (alpha * TCKD + beta * NCKD), where TCKD = KL of the binary
 /// distributions (p_y, 1 - p_y) and NCKD = KL over the classes other than the label; both in the log domain, so that
@@ -18,50 +25,32 @@ struct DecoupledKd {
   double weight = 1;
 
   using reduction = Reduction;
-  static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax = true, .teacher_softmax = true, .other_maxima = true};
+  static constexpr RowNeeds needs{.teacher = true, .labels = true, .others = true};
   static constexpr int temperature_power = 2;
   static constexpr const char* name = "DecoupledKd";
   static constexpr int least_classes = 3;
 
-  template <class V>
-  using Acc = detail::NonTarget<V>;
-  template <class V>
-  RETORT_HD Acc<V> identity() const {
-    return Acc<V>::identity();
-  }
-  template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    using T = typename BasicCell<V>::scalar;
-    return a.plus(c, V(T(1) / c.row.temperature));
-  }
-  template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
-    return a.plus(b);
-  }
-  /// From sums to results: the log-sum-exps, `cross` NCKD, `self` TCKD, the two sums b^s_y and b^t_y.
+  /// TCKD, and b^s_y - b^t_y.
   template <class T>
-  RETORT_HD Acc<T> finish(Acc<T> a, const Row<T>& row) const {
-    const auto with = a.with_lse(row);
-    const T s = with.student_lse, t = with.teacher_lse;
-    const T log_bs = row.student.log_p_label, log_bt = row.teacher.log_p_label;
-    // log(1 - b) = log-sum-exp over the others minus the one over all = (lse_other - z_y/T) + log b
-    const T ys = log_bs + row.student.log_sum, yt = log_bt + row.teacher.log_sum;
-    const T all_s = detail::log_add(s, ys), all_t = detail::log_add(t, yt);
-    const T bs = std::exp(ys - all_s), bt = std::exp(yt - all_t);
-    const T target = bt * ((yt - all_t) - (ys - all_s)) + std::exp(t - all_t) * ((t - all_t) - (s - all_s));
-    return {s, bs, t, bt, a.divergence(), target};
+  struct Target {
+    T divergence, gap;
+  };
+  template <class T>
+  RETORT_HD Target<T> prepare(const Row<T>& row) const {
+    const T s = row.student_other.log_p_label, t = row.teacher_other.log_p_label;  // log(b / (1 - b))
+    const T log_bs = -detail::softplus(-s), log_bt = -detail::softplus(-t), log_rest_s = -detail::softplus(s), log_rest_t = -detail::softplus(t);
+    const T bt = std::exp(log_bt);
+    return {bt * (log_bt - log_bs) + std::exp(log_rest_t) * (log_rest_t - log_rest_s), std::exp(log_bs) - bt};
   }
   template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
-    return T(weight) * row.temperature * row.temperature * (T(alpha) * a.self + T(beta) * a.cross);
+  RETORT_HD T value(Target<T> target, const Row<T>& row) const {
+    return T(weight) * row.temperature * row.temperature * (T(alpha) * target.divergence + T(beta) * row.other_kl);
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+  RETORT_HD V grad(Target<T> target, const BasicCell<V>& c) const {
     using namespace math;
-    const T tau = c.row.temperature, w = T(weight) * tau;
-    const V ps = exp(c.z * V(T(1) / tau) - V(a.student_lse)), pt = exp(c.t * V(T(1) / tau) - V(a.teacher_lse));
-    const T pull = w * T(alpha) * (a.student_sum - a.teacher_sum);
-    return select(c.is_label, V(pull), V(w * T(beta)) * (ps - pt) - V(pull) * ps);
+    const T w = T(weight) * c.row.temperature, pull = w * T(alpha) * target.gap, part = w * T(beta);
+    return select(c.is_label, V(pull), V(part - pull) * c.student_other - V(part) * c.teacher_other);
   }
 };
 

@@ -179,6 +179,18 @@ struct FactorTransfer {
   }
 };
 
+/// The feature part of SRD as torchdistill has it (after Miles & Mikolajczyk 2024, "Understanding the Role of the Projector in
+/// Knowledge Distillation"): 2 log sum |s - t|, the exponent of the distances being 1. Falls without bound as the two meet;
+/// the sum is kept above 1e-30. Join it with SoftTargets for the whole of SRD.
+struct LogDistance {
+  template <class T, class B, int R>
+  Var<T, 1> operator()(Tape<T, B>& tape, Var<T, R> s, Var<T, R> t) const {
+    detail::require_same_shape("loss::LogDistance", s, t);
+    const auto distance = sum(tape, activate(tape, functor::Magnitude{}, subtract(tape, s, t)));
+    return scale(tape, T(2), activate(tape, functor::Log{}, activate(tape, functor::Shift{1e-30}, distance)));
+  }
+};
+
 /// Neuron selectivity transfer (Huang & Wang 2017): maximum mean discrepancy between channel activations under the kernel
 /// <u, v>^2, channels scaled to norm 1: mean k(t,t) + mean k(s,s) - 2 mean k(s,t). Weight 50.
 struct NeuronSelectivity {

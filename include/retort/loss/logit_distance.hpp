@@ -39,6 +39,7 @@ struct LogitDistance {
   using reduction = Reduction;
   static constexpr RowNeeds needs{.teacher = true};
   static constexpr const char* name = Distance::name;
+  static constexpr bool pointwise = true;
 
   template <class V>
   struct Acc {

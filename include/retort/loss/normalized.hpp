@@ -1,6 +1,6 @@
 #pragma once
 
-#include <retort/loss/non_target.hpp>
+#include <retort/functor/row_loss.hpp>
 
 namespace retort::loss {
 
@@ -16,42 +16,25 @@ struct NormalizedKd {
   double weight = 1;
 
   using reduction = Reduction;
-  static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax_at_one = true, .teacher_softmax_at_one = true, .other_maxima = true};
+  static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax_at_one = true, .label_at_one = true, .others = true};
   static constexpr const char* name = "NormalizedKd";
   static constexpr int least_classes = 3;
 
-  template <class V>
-  using Acc = detail::NonTarget<V>;
-  template <class V>
-  RETORT_HD Acc<V> identity() const {
-    return Acc<V>::identity();
-  }
-  template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    using T = typename BasicCell<V>::scalar;
-    return a.plus(c, V(T(1) / c.row.temperature));
-  }
-  template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
-    return a.plus(b);
-  }
-  /// From sums to results: the log-sum-exps, `cross` the cross-entropy of p^t and p^s, `self` p(t)_y.
+  /// p(t)_y.
   template <class T>
-  RETORT_HD Acc<T> finish(Acc<T> a, const Row<T>& row) const {
-    const auto with = a.with_lse(row);
-    return {with.student_lse, T(0), with.teacher_lse, T(0), a.divergence() + a.entropy(), std::exp(row.teacher_at_one.log_p_label)};
+  RETORT_HD T prepare(const Row<T>& row) const {
+    return std::exp(row.teacher_at_one.log_p_label);
   }
   template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
-    return T(weight) * (T(gamma) * row.temperature * row.temperature * a.cross - a.self * row.student_at_one.log_p_label);
+  RETORT_HD T value(T target, const Row<T>& row) const {
+    return T(weight) * (T(gamma) * row.temperature * row.temperature * row.other_cross_entropy - target * row.student_at_one.log_p_label);
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+  RETORT_HD V grad(T target, const BasicCell<V>& c) const {
     using namespace math;
-    const T tau = c.row.temperature, w = T(weight);
-    const V ps = exp(c.z * V(T(1) / tau) - V(a.student_lse)), pt = exp(c.t * V(T(1) / tau) - V(a.teacher_lse));
-    const V target = V(w * a.self) * c.student_at_one.p;
-    return select(c.is_label, target - V(w * a.self), target + V(w * T(gamma) * tau) * (ps - pt));
+    const T w = T(weight);
+    const V pull = V(w * target) * c.student_at_one.p;
+    return select(c.is_label, pull - V(w * target), pull + V(w * T(gamma) * c.row.temperature) * (c.student_other - c.teacher_other));
   }
 };
 

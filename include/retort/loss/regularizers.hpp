@@ -51,10 +51,16 @@ struct OneRaised {
     const T low = std::exp(-gap), total = T(1) + T(classes - 1) * low;
     return {T(1) / total, low / total};
   }
-  /// KL(this || p) for a softmax with these statistics.
-  RETORT_HD T divergence(T log_p_label, T mean_log_p, std::int64_t classes) const {
-    const T n = T(classes), own = other > T(0) ? T(classes - 1) * other * std::log(other) : T(0);
-    return label * std::log(label) + own - other * n * mean_log_p - (label - other) * log_p_label;
+  /// KL(this || the student's softmax).
+  RETORT_HD T divergence(const Row<T>& row) const {
+    const T n = T(row.classes), own = other > T(0) ? (n - T(1)) * other * std::log(other) : T(0);
+    return label * std::log(label) + own - other * n * row.student.mean_log_p - (label - other) * row.student.log_p_label;
+  }
+  /// Its derivative by the student's logits.
+  template <class V>
+  RETORT_HD V pull(const BasicCell<V>& c) const {
+    using namespace math;
+    return c.student.p - select(c.is_label, V(label), V(other));
   }
 };
 }  // namespace detail
@@ -75,43 +81,20 @@ struct VirtualTeacher {
   static constexpr int temperature_power = TemperatureFactor::power;
   static constexpr const char* name = "VirtualTeacher";
 
-  /// Behind finish(): the target's two values.
-  template <class V>
-  struct Acc {
-    V label, other;
-  };
-  template <class V>
-  RETORT_HD Acc<V> identity() const {
-    return {V(0), V(0)};
-  }
-  template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>&) const {
-    return a;
-  }
-  template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V>) const {
-    return a;
+  template <class T>
+  RETORT_HD detail::OneRaised<T> prepare(const Row<T>& row) const {
+    return detail::OneRaised<T>::of(T(std::log(correct / (1 - correct) * double(row.classes - 1))) / row.temperature, row.classes);
   }
   template <class T>
-  RETORT_HD Acc<T> finish(Acc<T>, const Row<T>& row) const {
-    const auto u = target(row);
-    return {u.label, u.other};
-  }
-  template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
-    return scale(row) * detail::OneRaised<T>{a.label, a.other}.divergence(row.student.log_p_label, row.student.mean_log_p, row.classes);
+  RETORT_HD T value(detail::OneRaised<T> target, const Row<T>& row) const {
+    return scale(row) * target.divergence(row);
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    using namespace math;
-    return V(scale(c.row) / c.row.temperature) * (c.student.p - select(c.is_label, V(a.label), V(a.other)));
+  RETORT_HD V grad(detail::OneRaised<T> target, const BasicCell<V>& c) const {
+    return V(scale(c.row) / c.row.temperature) * target.pull(c);
   }
 
  private:
-  template <class T>
-  RETORT_HD detail::OneRaised<T> target(const Row<T>& row) const {
-    return detail::OneRaised<T>::of(T(std::log(correct / (1 - correct) * double(row.classes - 1))) / row.temperature, row.classes);
-  }
   template <class T>
   RETORT_HD T scale(const Row<T>& row) const {
     return T(weight) * detail::temperature_factor<TemperatureFactor>(row.temperature);
@@ -130,42 +113,17 @@ struct VirtualTeacherAsPublished {
   static constexpr RowNeeds needs{.labels = true, .student_softmax = true, .mean_log_p = true};
   static constexpr const char* name = "VirtualTeacherAsPublished";
 
-  /// Behind finish(): the target's two values.
-  template <class V>
-  struct Acc {
-    V label, other;
-  };
-  template <class V>
-  RETORT_HD Acc<V> identity() const {
-    return {V(0), V(0)};
-  }
-  template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>&) const {
-    return a;
-  }
-  template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V>) const {
-    return a;
+  template <class T>
+  RETORT_HD detail::OneRaised<T> prepare(const Row<T>& row) const {
+    return detail::OneRaised<T>::of(T((correct - (1 - correct) / double(row.classes - 1)) / target_temperature), row.classes);
   }
   template <class T>
-  RETORT_HD Acc<T> finish(Acc<T>, const Row<T>& row) const {
-    const auto u = target(row);
-    return {u.label, u.other};
-  }
-  template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
-    return T(weight) * detail::OneRaised<T>{a.label, a.other}.divergence(row.student.log_p_label, row.student.mean_log_p, row.classes);
+  RETORT_HD T value(detail::OneRaised<T> target, const Row<T>& row) const {
+    return T(weight) * target.divergence(row);
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    using namespace math;
-    return V(T(weight)) * (c.student.p - select(c.is_label, V(a.label), V(a.other)));
-  }
-
- private:
-  template <class T>
-  RETORT_HD detail::OneRaised<T> target(const Row<T>& row) const {
-    return detail::OneRaised<T>::of(T((correct - (1 - correct) / double(row.classes - 1)) / target_temperature), row.classes);
+  RETORT_HD V grad(detail::OneRaised<T> target, const BasicCell<V>& c) const {
+    return V(T(weight)) * target.pull(c);
   }
 };
 

@@ -14,37 +14,21 @@ struct SoftCrossEntropy {
   double weight = 1;
 
   using reduction = Reduction;
-  static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true};
+  static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true, .cross_entropy = true};
   static constexpr int temperature_power = TemperatureFactor::power;
   static constexpr const char* name = "SoftCrossEntropy";
 
-  template <class V>
-  struct Acc {
-    V sum;
-  };
-  template <class V>
-  RETORT_HD Acc<V> identity() const {
-    return {V(0)};
-  }
-  template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    return {a.sum - c.teacher.p * c.student.log_p};
-  }
-  template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
-    return {a.sum + b.sum};
-  }
   template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
-    return scale(row) * a.sum;
+  RETORT_HD T value(const Row<T>& row) const {
+    return scale(row) * row.cross_entropy;
   }
-  template <class V, class T>
-  RETORT_HD V grad(Acc<T>, const BasicCell<V>& c) const {
+  template <class V>
+  RETORT_HD V grad(const BasicCell<V>& c) const {
     return V(scale(c.row) / c.row.temperature) * (c.student.p - c.teacher.p);
   }
-  template <class V, class T>
-  RETORT_HD V teacher_grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(-scale(c.row) / c.row.temperature) * c.teacher.p * (c.student.log_p + V(a.sum));
+  template <class V>
+  RETORT_HD V teacher_grad(const BasicCell<V>& c) const {
+    return V(-scale(c.row) / c.row.temperature) * c.teacher.p * (c.student.log_p + V(c.row.cross_entropy));
   }
 
  private:
@@ -64,36 +48,21 @@ struct WeightedSoftLabels {
 
   using reduction = Reduction;
   static constexpr RowNeeds needs{.teacher = true, .labels = true, .student_softmax = true, .teacher_softmax = true,
-                                  .student_softmax_at_one = true, .teacher_softmax_at_one = true};
+                                  .cross_entropy = true, .label_at_one = true};
   static constexpr const char* name = "WeightedSoftLabels";
 
-  template <class V>
-  struct Acc {
-    V sum, factor;
-  };
-  template <class V>
-  RETORT_HD Acc<V> identity() const {
-    return {V(0), V(0)};
-  }
-  template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    return {a.sum - c.teacher.p * c.student.log_p, a.factor};
-  }
-  template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
-    return {a.sum + b.sum, V(0)};
+  /// weight * w.
+  template <class T>
+  RETORT_HD T prepare(const Row<T>& row) const {
+    return T(weight) * (T(1) - std::exp(row.student_at_one.log_p_label / (T(1e-7) - row.teacher_at_one.log_p_label)));
   }
   template <class T>
-  RETORT_HD Acc<T> finish(Acc<T> a, const Row<T>& row) const {
-    return {a.sum, T(1) - std::exp(row.student_at_one.log_p_label / (T(1e-7) - row.teacher_at_one.log_p_label))};
-  }
-  template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
-    return T(weight) * row.temperature * row.temperature * a.factor * a.sum;
+  RETORT_HD T value(T w, const Row<T>& row) const {
+    return w * row.temperature * row.temperature * row.cross_entropy;
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(weight) * c.row.temperature * a.factor) * (c.student.p - c.teacher.p);
+  RETORT_HD V grad(T w, const BasicCell<V>& c) const {
+    return V(w * c.row.temperature) * (c.student.p - c.teacher.p);
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <retort/autograd/ops_loss.hpp>
 #include <retort/autograd/ops_matrix.hpp>
 #include <retort/loss/evaluate.hpp>
 
@@ -49,7 +50,8 @@ template <class Inner>
 Standardized(Inner) -> Standardized<Inner>;
 
 /// DIST (Huang et al. 2022): 1 - Pearson correlation of the two nets' probabilities at temperature tau, over the classes of
-/// each sample (weight beta) and over the samples of each class (gamma), times tau^2. Needs two samples.
+/// each sample (weight beta) and over the samples of each class (gamma), times tau^2. Needs two samples. One fused kernel where
+/// the backend has it (the CPU), a chain of tape operations elsewhere.
 struct Dist {
   double temperature = 1, beta = 1, gamma = 1, weight = 1;
 
@@ -61,6 +63,19 @@ struct Dist {
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 2> s, Var<T, 2> t) const {
     require<value_error>(s.extent(0) >= 2, "loss::Dist: the correlation over samples needs at least 2 of them, got ", s.extent(0));
     require<value_error>(temperature > 0, "loss::Dist: expected a temperature above 0, got ", temperature);
+    const double whole = weight * temperature * temperature;
+    if constexpr (requires { &Kernels<B>::template softmax_correlation<T>; }) {
+      if (!t.slot) {
+        const View<T, 2> gradient = s.slot && tape.recording() ? tape.allocate(s.shape()) : View<T, 2>{};
+        const double value = Kernels<B>::template softmax_correlation<T>(tape.backend(), temperature, whole * beta, whole * gamma, s.value, t.value, gradient);
+        return with_gradient(tape, static_cast<T>(value), s, gradient);
+      }
+    }
+    return on_tape(tape, s, t);
+  }
+  /// The same by tape operations, whose gradient also reaches the teacher.
+  template <class T, class B>
+  Var<T, 1> on_tape(Tape<T, B>& tape, Var<T, 2> s, Var<T, 2> t) const {
     const auto p = [&](Var<T, 2> z) { return softmax(tape, scale(tape, static_cast<T>(1 / temperature), z)); };
     const auto a = p(s), b = p(t);
     const auto factor = static_cast<T>(weight * temperature * temperature);

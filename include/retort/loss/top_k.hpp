@@ -26,53 +26,67 @@ struct TopKForwardKlRows {
   static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true, .extras = 3};
   static constexpr const char* name = "TopKForwardKl";
 
-  /// Of the top k: sum p log(p / q), sum p. Of the tail: sum p, and the log-sum-exp of log q as a running maximum and sum,
-  /// exact where q underflows. Behind finish(), tail_max is log m_s and `cross` the whole divergence.
+  /// `cross`: sum p log(p / q) over the top k. `mass`: sum p over these or, where the tail counts, over the tail. Of the tail
+  /// also the log-sum-exp of log q as a running maximum and sum, exact where q underflows. Four members: GCC copies larger
+  /// accumulators by calls.
   template <class V>
-  struct Acc {
-    V cross, mass, tail, tail_max, tail_sum;
+  struct WithTail {
+    V cross, mass, tail_max, tail_sum;
   };
   template <class V>
+  struct Without {
+    V cross, mass;
+  };
+  template <class V>
+  using Acc = std::conditional_t<Tail::kept, WithTail<V>, Without<V>>;
+  template <class V>
   RETORT_HD Acc<V> identity() const {
-    return {V(0), V(0), V(0), V(lowest), V(0)};
+    if constexpr (Tail::kept)
+      return {V(0), V(0), V(lowest), V(0)};
+    else
+      return {V(0), V(0)};
   }
   template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
+  RETORT_HD WithTail<V> add(WithTail<V> a, const BasicCell<V>& c) const {
     using namespace math;
     const auto top = detail::in_top(c, 0);
-    const V p = select(top, c.teacher.p, V(0));
-    a.cross = a.cross + p * (c.teacher.log_p - c.student.log_p);
-    a.mass = a.mass + p;
-    if constexpr (Tail::kept) {
-      const V lq = c.student.log_p, next = max(a.tail_max, lq);
-      a.tail_sum = select(top, a.tail_sum, a.tail_sum * exp(a.tail_max - next) + exp(lq - next));
-      a.tail_max = select(top, a.tail_max, next);
-      a.tail = a.tail + (c.teacher.p - p);
-    }
-    return a;
+    const V p = select(top, c.teacher.p, V(0)), lq = c.student.log_p, above = lq - a.tail_max, e = exp(-abs(above));
+    const V sum = select(above > V(0), a.tail_sum * e + V(1), a.tail_sum + e);
+    return {a.cross + p * (c.teacher.log_p - lq), a.mass + (c.teacher.p - p), select(top, a.tail_max, max(a.tail_max, lq)), select(top, a.tail_sum, sum)};
   }
   template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
+  RETORT_HD Without<V> add(Without<V> a, const BasicCell<V>& c) const {
+    using namespace math;
+    const V p = select(detail::in_top(c, 0), c.teacher.p, V(0));
+    return {a.cross + p * (c.teacher.log_p - c.student.log_p), a.mass + p};
+  }
+  template <class V>
+  RETORT_HD WithTail<V> merge(WithTail<V> a, WithTail<V> b) const {
     using namespace math;
     const V top = max(a.tail_max, b.tail_max);
-    return {a.cross + b.cross, a.mass + b.mass, a.tail + b.tail, top, a.tail_sum * exp(a.tail_max - top) + b.tail_sum * exp(b.tail_max - top)};
+    return {a.cross + b.cross, a.mass + b.mass, top, a.tail_sum * exp(a.tail_max - top) + b.tail_sum * exp(b.tail_max - top)};
   }
+  template <class V>
+  RETORT_HD Without<V> merge(Without<V> a, Without<V> b) const {
+    return {a.cross + b.cross, a.mass + b.mass};
+  }
+  /// The whole divergence, the factor of q in the gradient, log m_s, m_t.
   template <class T>
-  RETORT_HD Acc<T> finish(Acc<T> a, const Row<T>&) const {
-    if (!Tail::kept || !(a.tail_sum > T(0))) return {a.cross, a.mass, T(0), T(0), T(0)};
+  RETORT_HD WithTail<T> finish(WithTail<T> a, const Row<T>&) const {
+    if (!(a.tail_sum > T(0))) return {a.cross, T(1), T(0), T(0)};
     const T log_ms = a.tail_max + std::log(a.tail_sum);
-    const T part = a.tail > T(0) ? a.tail * (std::log(a.tail) - log_ms) : T(0);
-    return {a.cross + part, a.mass + a.tail, a.tail, log_ms, T(0)};
+    const T part = a.mass > T(0) ? a.mass * (std::log(a.mass) - log_ms) : T(0);
+    return {a.cross + part, T(1), log_ms, a.mass};
   }
-  template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
+  template <template <class> class A, class T>
+  RETORT_HD T value(A<T> a, const Row<T>& row) const {
     return scale(row) * a.cross;
   }
-  template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+  template <class V, template <class> class A, class T>
+  RETORT_HD V grad(A<T> a, const BasicCell<V>& c) const {
     using namespace math;
     V outside = V(T(0));
-    if constexpr (Tail::kept) outside = V(a.tail) * exp(min(c.student.log_p - V(a.tail_max), V(T(0))));
+    if constexpr (Tail::kept) outside = V(a.tail_sum) * exp(min(c.student.log_p - V(a.tail_max), V(T(0))));
     return V(scale(c.row) / c.row.temperature) * (V(a.mass) * c.student.p - select(detail::in_top(c, 0), c.teacher.p, outside));
   }
 

@@ -26,7 +26,7 @@ struct TotalVariation {
   template <class V>
   RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
     using namespace math;
-    return {a.value + max(c.teacher.p, c.student.p) - min(c.teacher.p, c.student.p), a.pull + pull(c)};
+    return {a.value + abs(c.student.p - c.teacher.p), a.pull + pull(c)};
   }
   template <class V>
   RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
