@@ -256,7 +256,7 @@ void row_losses() {
   top_k("top-50 forward KL, zero tail", loss::ZeroTail{}, false);
   top_k("top-50 forward KL, uniform tail", loss::UniformTail{}, true);
 
-  // Not row losses of the engine, but made of tape operations:
+  // Not row losses of the engine: made of tape operations, or a kernel of their own.
   const auto on_tape = [&](auto&& make) {
     return [&, make] {
       tape.reset();
@@ -275,7 +275,7 @@ void row_losses() {
               const auto standard = [](const At& x) { return (x - x.mean(1, true)) / (1e-7 + x.std(1, true, true)); };
               return 4 * kl(at_temperature(standard(z), 2), at_temperature(standard(tt), 2));
             });
-  race_with("DIST (tape)", on_tape([&](V zs, V zt) { return loss::Dist{}(tape, zs, zt); }), [&](const At& z) {
+  race_with("DIST", on_tape([&](V zs, V zt) { return loss::Dist{}(tape, zs, zt); }), [&](const At& z) {
     const At a = torch::softmax(z, 1), b = torch::softmax(tt, 1);
     const auto part = [&](int axis) {
       const At x = a - a.mean(axis, true), y = b - b.mean(axis, true);

@@ -1,5 +1,11 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
+#include <retort/loss/decoupled.hpp>
+#include <retort/loss/normalized.hpp>
+#include <retort/loss/soft_cross_entropy.hpp>
+
 #include "row_loss_fixture.hpp"
 
 using namespace retort;
@@ -123,4 +129,35 @@ TEST_CASE("reductions: ElementMean is BatchMean over the classes; weights multip
   double expected = 0;
   for (std::size_t r = 0; r < 4; ++r) expected += p.weight[r] * p.per_row[r] / 4;
   CHECK(value == doctest::Approx(expected));
+}
+
+TEST_CASE_TEMPLATE("losses over the classes without the label share passes with the others of a sum, also where the label leads by far", T, float, double) {
+  for (T lead : {T(0), T(30), T(400)})
+    for (double t : {1., 3., 4.}) {
+      CAPTURE(lead);
+      CAPTURE(t);
+      Problem<T> p(6, 37, 5);
+      for (std::size_t r = 0; r < 6; ++r) {
+        const auto at = 37 * r + static_cast<std::size_t>(p.labels[r]);
+        if (r % 2 == 0) p.student[at] += lead;
+        if (r % 3 == 0) p.teacher[at] += lead;
+      }
+      p.labels[4] = ignored_label;
+      const auto alone = [&](const auto&... losses) {
+        std::vector<T> sum(p.student.size());
+        double value = 0;
+        ((value += p.evaluate(losses), std::transform(sum.begin(), sum.end(), p.d_student.begin(), sum.begin(), std::plus<>())), ...);
+        return std::pair(value, sum);
+      };
+      const DecoupledKd<TokenMean> dkd{.temperature = t};
+      const NormalizedKd<TokenMean> nkd{.temperature = t};
+      const CrossEntropy<TokenMean> hard{};
+      const ReverseKl<BatchMean, TSquared> reverse{.temperature = t};
+      const ForwardKl<BatchMean, TSquared> later{.temperature = 2};
+      const WeightedSoftLabels<TokenMean> weighted{.temperature = t};
+      const LogitMse<ElementMean> square{};
+      const auto [value, gradient] = alone(dkd, nkd, hard, reverse, later, weighted, square);
+      CHECK(p.evaluate(Sum{dkd, nkd, hard, reverse, later, weighted, square}) == doctest::Approx(value).epsilon(value_tolerance<T>));
+      CHECK(max_difference(p.d_student, gradient) <= gradient_tolerance<T> * max_abs(gradient));
+    }
 }
