@@ -1,5 +1,6 @@
 #pragma once
-// Pearson correlations of two nets' softmaxes along both axes of a batch, with the gradient to one of them: three passes.
+// Pearson correlations of two nets' softmaxes along both axes of a batch, with the gradient to one of them (three passes), and
+// the standardisation of rows.
 
 #include <cmath>
 #include <retort/backend/cpu_row_phases.hpp>
@@ -69,7 +70,55 @@ struct CorrelationKernels {
     return row_weight * (1 - over_rows / static_cast<double>(rows)) + column_weight * (1 - over_columns / static_cast<double>(classes));
   }
 
+  /// y = (x - mean) / (epsilon + deviation) of each row, deviation with divisor C - 1; keeps the deviations. A constant row gives zeros.
+  template <class T>
+  static void standardize_rows(Cpu& cpu, T epsilon, In<T, 2> x, View<T, 2> y, T* deviation) {
+    cpu.parallel(x.extent(0), grain(x.extent(1)), [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r) deviation[r] = standardize(x.row(r), x.extent(1), epsilon, y.row(r));
+    });
+  }
+  /// dx = (dy - mean dy) / (epsilon + deviation) - y <dy, y> / ((C - 1) deviation), by `write`; 0 where the deviation is 0.
+  template <class T>
+  static void standardize_rows_backward(Cpu& cpu, T epsilon, In<T, 2> y, In<T, 2> dy, const T* deviation, View<T, 2> dx, Write write) {
+    cpu.parallel(y.extent(0), grain(y.extent(1)), [=](index_t begin, index_t end, int) {
+      for (index_t r = begin; r < end; ++r) standardized_gradient(y.row(r), dy.row(r), y.extent(1), epsilon, deviation[r], dx.row(r), write == Write::add);
+    });
+  }
+
  private:
+  template <class T>
+  __attribute__((flatten, noinline)) static T standardize(const T* x, index_t width, T epsilon, T* y) {
+    using P = simd::Native<T>;
+    const P origin(x[0]);  // sums of differences to it: exact zeros in a constant row, little rounding beside a large mean
+    P sum(T(0)), square(T(0));
+    rows::sweep<T>(width, [&](index_t c, auto part) __attribute__((always_inline)) { sum += part.keep(part.load(x + c) - origin, P(T(0))); });
+    const P mean(sum.sum() / static_cast<T>(width));
+    rows::sweep<T>(width, [&](index_t c, auto part) __attribute__((always_inline)) {
+      const P d = part.keep(part.load(x + c) - origin - mean, P(T(0)));
+      square = fma(d, d, square);
+    });
+    const T deviation = std::sqrt(square.sum() / static_cast<T>(width - 1));
+    const P inverse(T(1) / (epsilon + deviation));
+    rows::sweep<T>(width, [&](index_t c, auto part) __attribute__((always_inline)) { part.store(y + c, (part.load(x + c) - origin - mean) * inverse); });
+    return deviation;
+  }
+  template <class T>
+  __attribute__((flatten, noinline)) static void standardized_gradient(const T* y, const T* dy, index_t width, T epsilon, T deviation, T* dx, bool add) {
+    using P = simd::Native<T>;
+    P sum(T(0)), dot(T(0));
+    rows::sweep<T>(width, [&](index_t c, auto part) __attribute__((always_inline)) {
+      const P g = part.load(dy + c);
+      sum += g;
+      dot = fma(g, part.load(y + c), dot);
+    });
+    const bool flat = !(deviation > T(0));
+    const P mean(sum.sum() / static_cast<T>(width)), inverse(flat ? T(0) : T(1) / (epsilon + deviation)),
+        along(flat ? T(0) : dot.sum() / (static_cast<T>(width - 1) * deviation));
+    rows::sweep<T>(width, [&](index_t c, auto part) __attribute__((always_inline)) {
+      const P d = (part.load(dy + c) - mean) * inverse - part.load(y + c) * along;
+      part.store(dx + c, add ? part.load(dx + c) + d : d);
+    });
+  }
   /// Of centred x and y: r(x, y), whose derivative by x is by_y * y + by_x * x.
   template <class T>
   struct Moments {

@@ -6,15 +6,38 @@
 
 namespace retort {
 
-/// (x - mean) / (epsilon + deviation) of each row, deviation with divisor C - 1. A constant row gives zeros and no
-/// gradient. Throws value_error for one column.
+namespace detail {
+template <class T>
+struct StandardizeRecord {
+  Var<T, 2> x, out;
+  T epsilon;
+  const T* deviation;
+  template <class B>
+  void backward(Tape<T, B>& tape) const {
+    const auto to = tape.destination(x);
+    Kernels<B>::standardize_rows_backward(tape.backend(), epsilon, out.value, tape.gradient_of(out), deviation, to.view, to.write);
+  }
+};
+}  // namespace detail
+
+/// (x - mean) / (epsilon + deviation) of each row, deviation with divisor C - 1. A constant row gives zeros and no gradient.
+/// One kernel where the backend has it (the CPU), tape operations elsewhere. Throws value_error for one column.
 template <class T, class B>
 Var<T, 2> standardize_rows(Tape<T, B>& tape, Var<T, 2> x, double epsilon = 1e-7) {
   const index_t columns = x.extent(1);
   require<value_error>(columns >= 2, "standardize_rows: expected at least 2 columns, got ", columns);
-  const auto centred = subtract(tape, x, mean_axis(tape, x, 1));
-  const auto variance = scale(tape, T(1) / static_cast<T>(columns - 1), sum_axis(tape, multiply(tape, centred, centred), 1));
-  return divide(tape, centred, activate(tape, functor::Shift{epsilon}, activate(tape, functor::Sqrt{}, variance)));
+  if constexpr (requires { &Kernels<B>::template standardize_rows<T>; }) {
+    T* deviation = tape.template allocate_raw<T>(x.extent(0));
+    const View<T, 2> y = tape.allocate(x.shape());
+    Kernels<B>::standardize_rows(tape.backend(), static_cast<T>(epsilon), x.value, y, deviation);
+    const Var<T, 2> out = tape.result(y, x.slot);
+    tape.record(detail::StandardizeRecord<T>{x, out, static_cast<T>(epsilon), deviation});
+    return out;
+  } else {
+    const auto centred = subtract(tape, x, mean_axis(tape, x, 1));
+    const auto variance = scale(tape, T(1) / static_cast<T>(columns - 1), sum_axis(tape, multiply(tape, centred, centred), 1));
+    return divide(tape, centred, activate(tape, functor::Shift{epsilon}, activate(tape, functor::Sqrt{}, variance)));
+  }
 }
 
 namespace loss {
