@@ -4,5 +4,6 @@
 //
 // Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
 
+#include <retort/cuda/graph_source.cuh>
 #include <retort/cuda/kernels.cuh>
 #include <retort/portable.hpp>

@@ -165,22 +165,6 @@ struct GatherRows {
   T* y;
   __device__ void operator()(index_t i) const { y[i] = table[index_t{index[i / width]} * width + i % width]; }
 };
-/// One column of one table row: looks at all indices in order, so that the sum has a fixed order.
-template <class T>
-struct ScatterAddRows {
-  const T* dy;
-  const std::int32_t* index;
-  index_t count, width;
-  T* table;
-  bool add;
-  __device__ void operator()(index_t i) const {
-    const index_t row = i / width, column = i % width;
-    T sum = add ? table[i] : T(0);
-    for (index_t k = 0; k < count; ++k)
-      if (index[k] == row) sum += dy[k * width + column];
-    table[i] = sum;
-  }
-};
 /// Four bytes of a dropout mask from one Philox block: the same bits as on the CPU.
 struct DropoutMask {
   std::uint64_t seed, stream;
@@ -392,11 +376,6 @@ struct Elementwise {
   template <class T>
   static void gather_rows(Cuda& cuda, View<const T, 2> table, View<const std::int32_t, 1> index, View<T, 2> y) {
     map(cuda, "gather_rows", y.size(), elements::GatherRows<T>{table.data, index.data, table.shape[1], y.data});
-  }
-  template <class T>
-  static void scatter_add_rows(Cuda& cuda, View<const T, 2> dy, View<const std::int32_t, 1> index, View<T, 2> dtable, Write write) {
-    map(cuda, "scatter_add_rows", dtable.size(),
-        elements::ScatterAddRows<T>{dy.data, index.data, index.size(), dtable.shape[1], dtable.data, write == Write::add});
   }
   static void dropout_mask(Cuda& cuda, const Rng& rng, float p, index_t count, std::uint8_t* mask) {
     map(cuda, "dropout_mask", (count + 3) / 4, elements::DropoutMask{rng.seed(), rng.stream(), p, count, mask});

@@ -4,6 +4,7 @@
 #include <retort/cuda/conv.cuh>
 #include <retort/cuda/elementwise.cuh>
 #include <retort/cuda/gemm.cuh>
+#include <retort/cuda/graph.cuh>
 #include <retort/cuda/pool.cuh>
 #include <retort/cuda/row_loss.cuh>
 #include <retort/cuda/rows.cuh>
@@ -11,6 +12,6 @@
 namespace retort {
 
 template <>
-struct Kernels<Cuda> : cuda::Elementwise, cuda::RowLossKernels, cuda::Columns, cuda::RowWise, cuda::Gemm, cuda::Convolution, cuda::Pooling {};
+struct Kernels<Cuda> : cuda::Elementwise, cuda::RowLossKernels, cuda::Columns, cuda::RowWise, cuda::Gemm, cuda::Convolution, cuda::Pooling, cuda::GraphKernels {};
 
 }  // namespace retort

@@ -245,6 +245,7 @@ inline long launches = 0;
 
 inline void __syncthreads() { emulation::Block::instance().barrier(); }
 inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::Block::instance().warp_barrier(mask); }
+inline int atomicAdd(int* at, int value) { return std::exchange(*at, *at + value); }
 template <class V>
 V __shfl_sync(unsigned mask, V v, int source, int width = 32) {
   auto& b = emulation::Block::instance();
