@@ -42,24 +42,18 @@ template <class T, class B>
 Var<T, 2> add_bias(Tape<T, B>& tape, Var<T, 2> x, Var<T, 1> bias) {
   return add(tape, x, reshape(tape, bias, Shape<2>{1, bias.size()}));
 }
-/// A weight matrix and, if wanted, a bias.
+/// What a graph layer multiplies by: the parameters of an nn::Linear with Glorot weights.
 template <class T, class B>
-struct Affine {
-  Parameter<T, 2, B> weight;
-  Parameter<T, 1, B> bias;
-  template <class F>
-  void visit(F&& f) {
-    f("weight", weight);
-    if (!bias.value.empty()) f("bias", bias);
-  }
-  static Affine make(const char* layer, index_t in, index_t out, bool with_bias, Rng& rng) {
-    require<value_error>(in > 0 && out > 0, layer, ": expected positive extents, got ", in, " and ", out);
-    Affine s{Parameter<T, 2, B>(Shape{in, out}), with_bias ? Parameter<T, 1, B>(Shape{out}) : Parameter<T, 1, B>()};
-    initialise(s.weight, Init::glorot, in, out, rng);
-    return s;
-  }
-  Var<T, 1> bias_of(Pass<T, B>& pass) { return bias.value.empty() ? no_bias<T>() : bias.var(pass); }
-};
+using Affine = Linear::State<T, B>;
+template <class T, class B>
+Affine<T, B> affine(const char* layer, index_t in, index_t out, bool bias, Rng& rng) {
+  require<value_error>(in > 0 && out > 0, layer, ": expected positive extents, got ", in, " and ", out);
+  return Linear{in, out, bias, Init::glorot}.make<T, B>(rng);
+}
+template <class T, class B>
+Var<T, 1> bias_of(Pass<T, B>& pass, Affine<T, B>& s) {
+  return s.bias.value.empty() ? no_bias<T>() : s.bias.var(pass);
+}
 }  // namespace detail
 
 /// Graph convolution (Kipf & Welling 2017): Â x W + b, Â = (D+I)^-1/2 (A+I) (D+I)^-1/2. Multiplies by W first where that makes
@@ -72,7 +66,7 @@ struct Gcn {
   using State = detail::Affine<T, B>;
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
-    return State<T, B>::make("nn::graph::Gcn", in, out, bias, rng);
+    return detail::affine<T, B>("nn::graph::Gcn", in, out, bias, rng);
   }
   template <class T, class B>
   Var<T, 2> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 2> x) const {
@@ -83,7 +77,7 @@ struct Gcn {
       return bias ? detail::add_bias(tape, y, s.bias.var(pass)) : y;
     }
     if (pass.train && dropout > 0) x = retort::dropout(tape, x, dropout, pass.next_rng());
-    return linear(tape, propagate(tape, g, Norm::symmetric, x), s.weight.var(pass), s.bias_of(pass));
+    return linear(tape, propagate(tape, g, Norm::symmetric, x), s.weight.var(pass), detail::bias_of(pass, s));
   }
   std::string describe() const { return retort::detail::concat("Gcn(", in, ", ", out, ", dropout ", dropout, bias ? ")" : ", no bias)"); }
 };
@@ -104,8 +98,8 @@ struct Sage {
   };
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
-    auto self = detail::Affine<T, B>::make("nn::graph::Sage", in, out, true, rng);
-    return {std::move(self), detail::Affine<T, B>::make("nn::graph::Sage", in, out, false, rng)};
+    auto self = detail::affine<T, B>("nn::graph::Sage", in, out, true, rng);
+    return {std::move(self), detail::affine<T, B>("nn::graph::Sage", in, out, false, rng)};
   }
   template <class T, class B>
   Var<T, 2> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 2> x) const {
@@ -132,7 +126,7 @@ struct SageGcn {
   using State = detail::Affine<T, B>;
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
-    return State<T, B>::make("nn::graph::SageGcn", in, out, true, rng);
+    return detail::affine<T, B>("nn::graph::SageGcn", in, out, true, rng);
   }
   template <class T, class B>
   Var<T, 2> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 2> x) const {
@@ -176,7 +170,7 @@ struct Sgc {
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
     require<value_error>(hops >= 1, "nn::graph::Sgc: expected at least 1 hop, got ", hops);
-    return State<T, B>::make("nn::graph::Sgc", in, out, bias, rng);
+    return detail::affine<T, B>("nn::graph::Sgc", in, out, bias, rng);
   }
   template <class T, class B>
   Var<T, 2> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 2> x) const {
@@ -185,7 +179,7 @@ struct Sgc {
     const bool narrow_first = in > out || g.input;
     if (narrow_first) x = detail::drop_linear(pass, x, 0, s.weight.var(pass));
     for (int k = 0; k < hops; ++k) x = propagate(tape, g, Norm::symmetric, x);
-    if (!narrow_first) return linear(tape, x, s.weight.var(pass), s.bias_of(pass));
+    if (!narrow_first) return linear(tape, x, s.weight.var(pass), detail::bias_of(pass, s));
     return bias ? detail::add_bias(tape, x, s.bias.var(pass)) : x;
   }
   std::string describe() const { return retort::detail::concat("Sgc(", in, ", ", out, ", ", hops, bias ? " hops, bias)" : " hops)"); }

@@ -37,8 +37,8 @@ struct Plp {
     std::vector<T> host(static_cast<std::size_t>(in));
     for (T& a : host) a = static_cast<T>(deviation * rng.normal());
     B::copy(attention.value.data(), host.data(), host.size() * sizeof(T));
-    auto first = detail::Affine<T, B>::make("nn::graph::Plp", in, hidden, true, rng);
-    return {std::move(attention), Parameter<T, 2, B>(Shape{nodes, index_t{1}}), std::move(first), detail::Affine<T, B>::make("nn::graph::Plp", hidden, classes, true, rng)};
+    auto first = detail::affine<T, B>("nn::graph::Plp", in, hidden, true, rng);
+    return {std::move(attention), Parameter<T, 2, B>(Shape{nodes, index_t{1}}), std::move(first), detail::affine<T, B>("nn::graph::Plp", hidden, classes, true, rng)};
   }
   /// Throws shape_error for a graph of another number of nodes.
   template <class T, class B>
