@@ -154,6 +154,14 @@ TEST_CASE("CUDA graph operations and their gradients: ragged rows, an empty one 
   same(RETORT_CPU_SIDE(operations<float>(cpu, 8, 2), actual), actual, tolerance<float>::value);
 }
 
+TEST_CASE_FIXTURE(Cuda, "positions that arrived in any order stand in order within their rows") {
+  const auto index = copied<Cuda>(std::vector<std::int32_t>{2, 0, 2, 2, 1, 0}), ptr = copied<Cuda>(std::vector<std::int32_t>{0, 2, 3, 6}),
+             arrived = copied<Cuda>(std::vector<std::int32_t>{5, 1, 4, 3, 0, 2});
+  Tensor<std::int32_t, 1, Cuda> order(Shape{6});
+  cuda::map(*this, "put_in_order", 6, cuda::sparse::PutInOrder{index.data(), ptr.data(), arrived.data(), 3, order.data()});
+  CHECK(host(order) == std::vector<std::int32_t>{1, 5, 4, 0, 2, 3});
+}
+
 TEST_CASE("soft targets between networks of a graph convolution and attention: the CUDA backend trains as the CPU does") {
   using nn::graph::Gat, nn::graph::Gcn;
   const auto net = nn::sequential(Gcn{.in = 4, .out = 6, .dropout = 0.2f}, nn::Relu{}, Gat{.in = 6, .out = 2, .heads = 3, .average = true, .attention_dropout = 0.3f});
