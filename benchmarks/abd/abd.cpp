@@ -3,6 +3,7 @@
 // Usage: abd --data FOLDER [--set digits|mnist|fashion-mnist|cifar10] [--trigger grid|square|blend] [--source zskt|dfq] [--seeds N]
 //            [--first-seed S] [--arms LETTERS] [--validate 1] and the numbers in Options.
 // Arms: a clean-data KD; b out-of-distribution (OOD), c +SV, d +SV+SR; e generator, f +SV, g +SR, h +SV+SR;
+// n f with soft suppression of the generator's batches too, o c with unbounded unlearning (as published);
 // controls i OOD with a random mask of c's rate, j OOD with shuffled first layers, k generator with the sign of lambda turned,
 // l h with random perturbations of the same norm; m side check: d on an unpoisoned teacher.
 
@@ -39,13 +40,13 @@ Net net(index_t channels, index_t w) {
 using Ood = OutOfDistributionKd<Net, Net>;
 
 struct Options {
-  std::string data, set = "mnist", trigger = "grid", source = "zskt", arms = "abcdefghijklm";
+  std::string data, set = "mnist", trigger = "grid", source = "zskt", arms = "abcdefghijklmno";
   int seeds = 3, first_seed = 0, validate = 0;
   int ood_epochs = 48, patches = 5000;           ///< a late epoch is 1 of these
   int batches = 2000, late = 1;                  ///< pseudo-batches of the generator; per cent of them once more for SR
   int search_steps = 10;                         ///< of SR's perturbation
-  int tested_batches = 50, layers = 1, width = 16, maker = 32, teacher_epochs = 12;
-  double lambda = 0.1, late_rate = 5e-4;
+  int tested_batches = 50, layers = 2, width = 16, maker = 32, teacher_epochs = 12;
+  double lambda = 0.1, bound = 1, late_rate = 5e-4;
 };
 
 /// Of 28 x 28 and 32 x 32, the smaller with a frame of two pixels, means of two by two: 16 x 16.
@@ -86,6 +87,7 @@ struct Experiment {
   Cpu cpu{1};
   std::map<std::string, std::vector<double>> accuracy, success, seconds;
   std::vector<std::string> order;
+  Dataset<4> seen_test, seen_attacked;  ///< normalised
 
   bool wanted(char letter) const { return o.arms.find(letter) != std::string::npos; }
   static Dataset<4> copy(const Dataset<4>& set) { return {set.inputs.clone(), set.labels, set.classes, set.name}; }
@@ -98,6 +100,7 @@ struct Experiment {
     auto attacked = attack::stamped(raw_test, trigger, 0), poisoned = attack::Poisoner{trigger, {.ratio = 0.1, .target = 0}}(raw);
     auto train = copy(raw), test = copy(raw_test);
     for (auto* set : {&attacked, &poisoned, &train, &test}) normalise(*set);
+    seen_test = copy(test), seen_attacked = copy(attacked);
     const auto arm = [&](const std::string& name, Network<Net>& network, auto&& train_it) {
       const double start = bench::thread_seconds();
       const std::string note = train_it();
@@ -129,31 +132,40 @@ struct Experiment {
         return std::string();
       });
     }
-    for (const int layers : {o.layers, -o.layers}) {
-      teacher::Shuffled<Net> shuffled(teacher, {.clones = 3, .layers = layers}, Rng(seed).fork(1));
-      const auto report = defense::backdoor_report(shuffled, test, attacked, cpu);
-      std::cout << "# seed " << seed / 1000 << ", " << (layers > 0 ? "last" : "first") << " layers shuffled: suspicious " << 100 * report.clean_rate
-                << " % of clean, " << 100 * report.stamped_rate << " % of stamped images, AUC " << report.separation << std::endl;
-    }
-    if (o.arms.find_first_of("bcdijm") != std::string::npos) out_of_distribution(arm, start, teacher, honest, seed);
-    if (o.arms.find_first_of("efghkl") == std::string::npos) return;
-    if (o.source == "zskt")
-      generator_arms<Zskt<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, size, size, channels, o.maker));
-    else
-      generator_arms<Dfq<Net, Net, source::ZsktNet>>(arm, start, teacher, seed, source::zskt_generator(64, size, size, channels, o.maker));
-  }
-
-  template <class Arm, class Start>
-  void out_of_distribution(Arm& arm, Start& start, Network<Net>& teacher, Network<Net>& honest, std::uint64_t seed) {
     const auto photo = source::dead_leaves(512, 512, channels, seed + 100);
     auto patches = source::make_patches(photo.view(), o.patches, size, seed);
     source::match_brightness(patches.inputs.view(), mean, deviation);
     normalise(patches);
+    if (o.arms.find_first_of("bcdijmo") != std::string::npos) out_of_distribution(arm, start, teacher, honest, patches, seed);
+    if (o.arms.find_first_of("efghkln") == std::string::npos) return;
+    if (o.source == "zskt")
+      generator_arms<Zskt<Net, Net, source::ZsktNet>>(arm, start, teacher, patches, seed, source::zskt_generator(64, size, size, channels, o.maker));
+    else
+      generator_arms<Dfq<Net, Net, source::ZsktNet>>(arm, start, teacher, patches, seed, source::zskt_generator(64, size, size, channels, o.maker));
+  }
+
+  defense::SuppressOptions suppress(int layers, double bound, std::uint64_t seed) const {
+    return {.lambda = o.lambda, .shuffle = {.clones = 3, .layers = layers}, .until = 2, .seed = seed, .bound = bound};
+  }
+  static std::string verdict(const defense::VaccineOutcome& out) {
+    const char* names[] = {"collecting", "untested", "accepted", "rejected"};
+    return std::string("vaccine ") + names[static_cast<int>(out.verdict)] + " after " + std::to_string(out.trials) + " trials, tail " + std::to_string(out.tail);
+  }
+  /// The censor's vaccine is selected on the out-of-distribution patches; how well it does, on the test images, is for the reader.
+  template <class Censor>
+  std::string select(Censor& censor, const Dataset<4>& patches) {
+    const std::string out = verdict(censor.select(patches, cpu));
+    const auto report = defense::backdoor_report(censor.shuffled(), seen_test, seen_attacked, cpu);
+    return out + ", suspicious " + std::to_string(100 * report.clean_rate) + " % of clean, " + std::to_string(100 * report.stamped_rate) +
+           " % of stamped images, AUC " + std::to_string(report.separation);
+  }
+
+  template <class Arm, class Start>
+  void out_of_distribution(Arm& arm, Start& start, Network<Net>& teacher, Network<Net>& honest, const Dataset<4>& patches, std::uint64_t seed) {
     const auto seen = data::augmented(patches, data::Pipeline{data::HorizontalFlip{}, data::RandomCrop{2}});
     const optim::Adam first{.lr = 2e-3f, .schedule = {.rule = optim::Cosine{0.1}}}, late{.lr = static_cast<float>(o.late_rate), .schedule = {.rule = optim::Cosine{}}};
     const FitOptions options{.epochs = o.ood_epochs, .batch_size = 128, .seed = seed};
     const loss::KlMean soft{.temperature = 8};
-    const auto suppress = [&](int layers) { return defense::SuppressOptions{.lambda = o.lambda, .shuffle = {.clones = 3, .layers = layers}, .until = 2, .seed = seed}; };
     const auto plain = [&](auto& method, auto&& note) {
       return [&] {
         fit(method, seen, first, options);
@@ -167,16 +179,18 @@ struct Experiment {
       Ood method{teacher, student, soft};
       arm("(b) OOD", student, plain(method, silent));
     }
-    const auto vaccinated = [&](const char* name, int layers) {
+    const auto vaccinated = [&](const char* name, int layers, double bound) {
       auto student = start();
-      WithVaccine<Ood> method{teacher, student, soft, {teacher, suppress(layers)}};
+      WithVaccine<Ood> method{teacher, student, soft, {teacher, suppress(layers, bound, seed)}};
+      const std::string chosen = select(method.censor_policy(), patches);
       arm(name, student, plain(method, [&] {
-            rate = method.censor_policy().last_mask_rate();
-            return "mask rate " + std::to_string(rate);
+            rate = method.censor_policy().outcome().mask_rate;
+            return chosen + ", mask rate " + std::to_string(rate);
           }));
     };
-    if (wanted('j')) vaccinated("(ii) OOD + SV, first layers shuffled", -o.layers);
-    if (wanted('c') || wanted('i')) vaccinated("(c) OOD + SV", o.layers);
+    if (wanted('j')) vaccinated("(ii) OOD + SV, first layers shuffled", -o.layers, o.bound);
+    if (wanted('o')) vaccinated("(c) OOD + SV, unlearning unbounded", o.layers, std::numeric_limits<double>::infinity());
+    if (wanted('c') || wanted('i')) vaccinated("(c) OOD + SV", o.layers, o.bound);
     if (wanted('i')) {
       auto student = start();
       Ood::with_censor<RandomSuppress> method{teacher, student, soft, {rate, o.lambda}};
@@ -184,10 +198,11 @@ struct Experiment {
     }
     const auto defended = [&](const std::string& name, Network<Net>& taught_by) {
       auto student = start();
-      WithAbd<Ood, loss::KlBatch> method{taught_by, {student, taught_by, {.search_steps = o.search_steps, .detach_clean = false}, {.temperature = 8}}, soft, {taught_by, suppress(o.layers)}};
+      WithAbd<Ood, loss::KlBatch> method{taught_by, {student, taught_by, {.search_steps = o.search_steps, .detach_clean = false}, {.temperature = 8}}, soft, {taught_by, suppress(o.layers, o.bound, seed)}};
+      const std::string chosen = select(method.censor_policy(), patches);
       arm(name, student, [&] {
         defense::fit_in_phases(method, seen, first, options, late, 1);
-        return "delta norm " + std::to_string(method.student_policy().perturbation_norm());
+        return chosen + ", delta norm " + std::to_string(method.student_policy().perturbation_norm());
       });
     };
     if (wanted('d')) defended("(d) OOD + SV + SR", teacher);
@@ -200,7 +215,7 @@ struct Experiment {
   }
 
   template <class Method, class Arm, class Start, class Maker>
-  void generator_arms(Arm& arm, Start& start, Network<Net>& teacher, std::uint64_t seed, const Maker& maker) {
+  void generator_arms(Arm& arm, Start& start, Network<Net>& teacher, const Dataset<4>& patches, std::uint64_t seed, const Maker& maker) {
     const std::string name = o.source == "zskt" ? "ZSKT" : "DFQ";
     const source::GeneratorOptions schedule{.latent = 64, .batches_per_epoch = std::max(1, o.batches * o.late / 100), .student_steps = 10};
     const optim::Adam first{.lr = 2e-3f, .schedule = {.rule = optim::Cosine{0.1}}, .clip = {.norm = 5}},
@@ -208,11 +223,6 @@ struct Experiment {
     const FitOptions options{.epochs = o.batches / schedule.batches_per_epoch, .batch_size = 64, .seed = seed};
     const auto vaccine = [&](double lambda) {
       return defense::VaccineOptions{.lambda = lambda, .shuffle = {.clones = 3, .layers = o.layers}, .until = 2, .pseudo_test_batches = o.tested_batches};
-    };
-    const auto verdict = [](const defense::VaccineOutcome& out) {
-      const char* names[] = {"collecting", "untested", "accepted", "rejected"};
-      return std::string("vaccine ") + names[static_cast<int>(out.verdict)] + " after " + std::to_string(out.trials) + " trials, tail " +
-             std::to_string(out.tail) + ", mask rate " + std::to_string(out.mask_rate);
     };
     if (wanted('e')) {
       auto student = start();
@@ -227,6 +237,15 @@ struct Experiment {
       arm(label, student, [&] { return fit(method, data::None{}, first, options), verdict(method.source_policy().outcome()); });
     };
     if (wanted('f')) vaccinated("(f) " + name + " + SV", o.lambda);
+    if (wanted('n')) {
+      auto student = start();
+      Network<source::ZsktNet> generator(maker, seed + 20);
+      using Censored = typename WithVaccine<Method>::template with_censor<defense::SoftSuppress<Net>>;
+      Censored method{teacher, student, {}, {teacher, suppress(o.layers, o.bound, seed)}, {{generator, schedule}, teacher, vaccine(o.lambda)}};
+      const std::string chosen = select(method.censor_policy(), patches);
+      arm("(f) " + name + " + SV, soft suppression too", student,
+          [&] { return fit(method, data::None{}, first, options), chosen + "; generator: " + verdict(method.source_policy().outcome()); });
+    }
     if (wanted('k')) vaccinated("(iii) " + name + " + SV, lambda < 0", -o.lambda);
     double norm = 1;
     const auto with_norm = [&](auto& method) { return "delta norm " + std::to_string(norm = method.student_policy().perturbation_norm()); };
@@ -270,7 +289,7 @@ int main(int argc, char** argv) {
   std::map<std::string, int*> counts{{"--seeds", &o.seeds}, {"--first-seed", &o.first_seed}, {"--validate", &o.validate}, {"--ood-epochs", &o.ood_epochs},
                                      {"--patches", &o.patches}, {"--batches", &o.batches}, {"--late", &o.late}, {"--tested-batches", &o.tested_batches}, {"--layers", &o.layers}, {"--search-steps", &o.search_steps},
                                      {"--width", &o.width}, {"--maker", &o.maker}, {"--teacher-epochs", &o.teacher_epochs}};
-  std::map<std::string, double*> numbers{{"--lambda", &o.lambda}, {"--late-rate", &o.late_rate}};
+  std::map<std::string, double*> numbers{{"--lambda", &o.lambda}, {"--bound", &o.bound}, {"--late-rate", &o.late_rate}};
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i], value = argv[i + 1];
     if (words.count(key)) *words[key] = value;
@@ -301,7 +320,7 @@ int main(int argc, char** argv) {
   const auto pattern = source::dead_leaves(train.inputs.extent(1), train.inputs.extent(2), train.inputs.extent(3), 5);
   const auto go = [&, &train = train, &test = test](auto trigger) {
     Experiment<decltype(trigger)> experiment{.o = o, .trigger = trigger, .channels = train.inputs.extent(3), .size = train.inputs.extent(1), .mean = mean, .deviation = deviation,
-                                             .accuracy = {}, .success = {}, .seconds = {}, .order = {}};
+                                             .accuracy = {}, .success = {}, .seconds = {}, .order = {}, .seen_test = {}, .seen_attacked = {}};
     for (int s = 0; s < o.seeds; ++s) experiment.run(train, test, static_cast<std::uint64_t>(1000 * (o.first_seed + s)));
     experiment.table();
   };

@@ -151,7 +151,7 @@ TEST_CASE("WithAbd<Zskt>: selection, vaccine, then self-retrospection; the same 
                   {student, w.teacher, {.start = 0.5, .search_steps = 2}},
                   {},
                   {},
-                  {{generator, w.schedule}, w.teacher, {.shuffle = {.clones = 2, .layers = 1}, .until = 0.5, .pseudo_test_batches = 5, .skipped_batches = 2, .tail = -1}}};
+                  {{generator, w.schedule}, w.teacher, {.shuffle = {.clones = 2, .layers = 1}, .until = 0.5, .pseudo_test_batches = 5, .skipped_batches = 2, .selection = {.tail = -1}}}};
     fit(method, data::None{}, adam, {.epochs = 4, .batch_size = 16, .seed = 3});
     const auto& outcome = method.source_policy().outcome();
     CHECK(outcome.verdict == defense::VaccineOutcome::Verdict::accepted);  // any tail is accepted here
@@ -173,7 +173,7 @@ TEST_CASE("without a proper vaccine all trials are used, and synthesis is that o
   Plain plain{w.teacher, one, {}, {}, {g1, w.schedule}};
   fit(plain, data::None{}, adam, {.epochs = 2, .batch_size = 16, .seed = 3});
   WithVaccine<Plain> guarded{w.teacher, two, {}, {},
-                             {{g2, w.schedule}, w.teacher, {.shuffle = {.layers = 1}, .until = 1, .pseudo_test_batches = 5, .skipped_batches = 2, .tail = 2, .trials = 3}}};
+                             {{g2, w.schedule}, w.teacher, {.shuffle = {.layers = 1}, .until = 1, .pseudo_test_batches = 5, .skipped_batches = 2, .selection = {.tail = 2, .trials = 3}}}};
   fit(guarded, data::None{}, adam, {.epochs = 2, .batch_size = 16, .seed = 3});
   CHECK(guarded.source_policy().outcome().verdict == defense::VaccineOutcome::Verdict::rejected);
   CHECK(guarded.source_policy().outcome().trials == 3);
@@ -221,9 +221,50 @@ TEST_CASE("WithAbd over out-of-distribution images censors instead, and self-ret
   CHECK(early.epochs.size() == 3);
   CHECK(late.epochs.size() == 1);
   CHECK(method.student_policy().calls() == 4);  // the late phase alone
-  CHECK(method.censor_policy().last_mask_rate() > 0);
+  CHECK(method.censor_policy().outcome().mask_rate > 0);
   CHECK(method.student_policy().options.start == defense::late_phase);  // put back
   CHECK(weights(student) != weights(w.student));
+}
+
+TEST_CASE("soft suppression: the selection decides whether it acts, the bound where unlearning ends") {
+  World w;
+  using Method = WithVaccine<OutOfDistributionKd<Net, Net>>;
+  Cpu cpu;
+  const auto train = [&](const defense::SuppressOptions& options, bool select) {
+    auto student = w.student.clone();
+    Method method{w.teacher, student, {.temperature = 8}, {w.teacher, options}};
+    auto& censor = method.censor_policy();
+    CHECK(censor.outcome().verdict == defense::VaccineOutcome::Verdict::untested);
+    if (select) CHECK(&censor.select(w.data, cpu) == &censor.outcome());
+    fit(method, w.data, adam, {.epochs = 3, .batch_size = 32, .seed = 3});
+    return std::pair{weights(student), censor.outcome()};
+  };
+  const defense::SuppressOptions published{.lambda = 0.5, .shuffle = {.layers = 1}, .until = 2};
+  auto options = published;
+  const auto [unbounded, untested] = train(options, false);
+  CHECK(untested.mask_rate > 0);
+  options.selection.tail = -1;  // accepts whatever comes first
+  const auto [accepted, first] = train(options, true);
+  CHECK(first.verdict == defense::VaccineOutcome::Verdict::accepted);
+  CHECK(first.trials == 1);
+  options.selection = {.tail = 2, .trials = 3};
+  const auto [rejected, none] = train(options, true);
+  CHECK(none.verdict == defense::VaccineOutcome::Verdict::rejected);
+  CHECK(none.trials == 3);
+  auto student = w.student.clone();
+  OutOfDistributionKd<Net, Net> plain{w.teacher, student, {.temperature = 8}};
+  fit(plain, w.data, adam, {.epochs = 3, .batch_size = 32, .seed = 3});
+  CHECK(rejected == weights(student));
+  CHECK(unbounded != rejected);
+  options = published;
+  options.bound = 0;  // at its end before it starts: suspicious samples are dropped
+  const auto bounded = train(options, false).first;
+  options.lambda = 0;
+  CHECK(bounded == train(options, false).first);
+  CHECK(bounded != unbounded);
+  options = published;
+  options.bound = 1e30;
+  CHECK(unbounded == train(options, false).first);
 }
 
 TEST_CASE("WithAbd<DiSK over out-of-distribution images>: a learned censor inside the vaccine's, both at work") {
@@ -236,7 +277,7 @@ TEST_CASE("WithAbd<DiSK over out-of-distribution images>: a learned censor insid
                 {w.teacher, {.shuffle = {.layers = 1}}, DiskOverOod::censor{Plain::censor{censor::guide_b23(3, 8, 8)}}}};
   fit(method, w.data, adam, {.epochs = 2, .batch_size = 32, .seed = 3});
   CHECK(method.censor_policy().summary().turns > 0);
-  CHECK(method.censor_policy().last_mask_rate() > 0);
+  CHECK(method.censor_policy().outcome().mask_rate > 0);
   CHECK(method.student_policy().calls() > 0);
   CHECK(weights(student) != weights(w.student));
 }

@@ -320,7 +320,7 @@ TEST_CASE("ABD around both inversions") {
     CHECK(method.source_policy().outcome().mask_rate > 0);
     CHECK(method.student_policy().calls() == 12);
   };
-  const defense::VaccineOptions vaccine{.shuffle = shuffle, .until = 1, .pseudo_test_batches = 9, .skipped_batches = 2, .tail = -1};
+  const defense::VaccineOptions vaccine{.shuffle = shuffle, .until = 1, .pseudo_test_batches = 9, .skipped_batches = 2, .selection = {.tail = -1}};
   auto one = w.student.clone(), two = w.student.clone();
   run(WithAbd<Inverted, loss::KlBatch>{w.teacher, {one, w.teacher, {.start = 0.75, .search_steps = 1}}, {}, {}, {{Shape<3>{8, 8, 1}, few_pixels()}, w.teacher, vaccine}});
   run(WithAbd<Contrasted, loss::KlBatch>{w.teacher, {two, w.teacher, {.start = 0.75, .search_steps = 1}}, {}, {},

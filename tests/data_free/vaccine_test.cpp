@@ -184,6 +184,14 @@ TEST_CASE("soft suppression: mean of the kept minus lambda times mean of the sus
   for (const double w : weights) CHECK(w == 0);
 }
 
+TEST_CASE("divergence of rows, from another network and from chance") {
+  const double t[] = {0, 1000, 0, 0.5, 0.1, -0.4}, s[] = {2, 0, 1, 0.5, 0.1, -0.4};
+  const View<const double, 2> teacher{t, {2, 3}}, student{s, {2, 3}};
+  CHECK(defense::divergence<double>(teacher, {}, 0) == doctest::Approx(std::log(3.0)));  // certain: far from chance by log C
+  CHECK(defense::divergence(teacher, student, 0) == doctest::Approx(std::log(std::exp(2) + 1 + std::exp(1))));
+  CHECK(defense::divergence(teacher, student, 1) == doctest::Approx(0));
+}
+
 TEST_CASE("the tail test: 0.00135 for normal scores, more where a tail was planted") {
   std::vector<double> scores;
   Rng rng(1);

@@ -10,19 +10,9 @@ struct VaccineOptions {
   teacher::ShuffleOptions shuffle{};
   bool shuffled_gradient = true;    ///< gradients reach the images through the shuffled teacher too
   double until = late_phase;        ///< share of the run after which the vaccine rests; 1: never
-  // Selection: is there a tail of samples on which teacher and shuffled teacher agree far more than on the rest?
-  int pseudo_test_batches = 50;     ///< collected before the vaccine acts; 0: no test, act at once
+  int pseudo_test_batches = 50;     ///< collected for the selection before the vaccine acts; 0: no test, act at once
   int skipped_batches = 11;         ///< of these, while the source is still unformed
-  double tail = 0.02, sigmas = 3;   ///< accept when that share lies below mean - sigmas * deviation
-  int trials = 8;                   ///< permutations tried; then the vaccine stays off
-};
-
-/// What the selection found.
-struct VaccineOutcome {
-  enum class Verdict { collecting, untested, accepted, rejected } verdict = Verdict::collecting;
-  int trials = 0;
-  double tail = 0;        ///< of the last permutation tried
-  double mask_rate = 0;   ///< share of suspicious samples in the source's last turn
+  SelectionOptions selection{};     ///< where it finds no vaccine, none acts
 };
 
 /// The Shuffling Vaccine of ABD (Hong et al. 2023) around any source that synthesises: L <- L - lambda R(x), which raises
@@ -70,7 +60,7 @@ class ShufflingVaccine {
                            " are skipped: nothing is left to test");
       policy.outcome_ = {};
       if (policy.options.pseudo_test_batches == 0) policy.outcome_.verdict = Verdict::untested;
-      draw(0);
+      policy.shuffled_->shuffle(draws().fork(0));
     }
     index_t batches() const { return inner_.batches(); }
     void begin(std::uint64_t pass) { inner_.begin(pass); }
@@ -104,7 +94,7 @@ class ShufflingVaccine {
     }
 
    private:
-    void draw(int trial) { policy_->shuffled_->shuffle(Rng(seed_).fork(0x73687566).fork(static_cast<std::uint64_t>(trial))); }
+    Rng draws() const { return Rng(seed_).fork(0x73687566); }
     template <class V>
     void collect(V images) {
       const auto& o = policy_->options;
@@ -113,9 +103,7 @@ class ShufflingVaccine {
         B::copy(kept_.back().data(), images.data, static_cast<std::size_t>(images.size()) * sizeof(T));
       }
       if (seen_ < o.pseudo_test_batches) return;
-      auto& outcome = policy_->outcome_;
-      for (outcome.trials = 1;; ++outcome.trials) {
-        scores_.clear();
+      const auto score = [&](std::vector<double>& scores) {
         for (const auto& kept : kept_) {
           tape_.reset();
           NoGrad off(tape_);
@@ -123,13 +111,10 @@ class ShufflingVaccine {
           const auto x = tape_.constant(kept.view());
           const auto t = result_of(policy_->shuffled_->original().forward(pass, x));
           const auto s = policy_->shuffled_->answer(pass, Question<std::remove_const_t<decltype(x)>>{x, {}, Block::source});
-          vaccine_scores(t.value, s.value, scores_);
+          vaccine_scores(t.value, s.value, scores);
         }
-        outcome.tail = tail_fraction(scores_, o.sigmas);
-        outcome.verdict = outcome.tail > o.tail ? Verdict::accepted : Verdict::rejected;
-        if (outcome.verdict == Verdict::accepted || outcome.trials >= o.trials) break;
-        draw(outcome.trials);
-      }
+      };
+      select_vaccine(*policy_->shuffled_, draws(), o.selection, score, policy_->outcome_);
       kept_.clear();
     }
 
@@ -139,7 +124,6 @@ class ShufflingVaccine {
     Tape<T, B> tape_;
     int seen_ = 0;
     std::vector<Tensor<T, decltype(batch_type::inputs)::rank, B>> kept_;
-    std::vector<double> scores_;
   };
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <retort/censor/none.hpp>
 #include <retort/defense/vaccine.hpp>
@@ -12,12 +13,18 @@ struct SuppressOptions {
   teacher::ShuffleOptions shuffle{};
   double until = late_phase;  ///< share of the run after which nothing is suppressed; 1: never
   std::uint64_t seed = 0;     ///< of the permutations
+  /// A suspicious row is unlearned until KL(T || S) (temperature 1) reaches this many times KL(T || uniform): at 1, until the
+  /// student knows no more of the teacher's answer than chance does. As published there is no end to it, and the loss, minus a
+  /// divergence, has no minimum: see benchmarks/results/abd.md for what that costs.
+  double bound = std::numeric_limits<double>::infinity();
+  SelectionOptions selection{};  ///< of `SoftSuppress::select`
 };
 
 /// The Shuffling Vaccine as a censor, for batches that are not synthesised (ABD on out-of-distribution images):
 /// L = mean over kept rows of l_i - lambda * mean over suspicious rows of l_i, by signed per-sample weights. Wraps the
 /// method's own censor, whose weights it multiplies, and leaves everything else of it alone. Use it with a loss that
 /// averages over the batch (KlMean, KlBatch). A batch in which no row is kept counts with weights 0, and is counted.
+/// Without `select` the first permutation acts untested.
 template <class TeacherArchitecture, class Inner = censor::None, class Backend = Cpu>
 class SoftSuppress : public Inner {
  public:
@@ -33,13 +40,22 @@ class SoftSuppress : public Inner {
   SuppressOptions options;
 
   teacher::Shuffled<TeacherArchitecture, Backend>& shuffled() { return *shuffled_; }
+  /// ABD's selection on images like those that the student will see, any Dataset of the teacher's inputs; labels are not
+  /// looked at. Where it rejects all permutations nothing is suppressed: rely on self-retrospection.
+  template <class Data>
+  const VaccineOutcome& select(const Data& images, context_of<Backend>& backend) {
+    const auto score = [&](std::vector<double>& scores) { score_images(*shuffled_, images, backend, scores); };
+    select_vaccine(*shuffled_, Rng(options.seed), options.selection, score, outcome_);
+    return outcome_;
+  }
+  const VaccineOutcome& outcome() const { return outcome_; }
   index_t batches_without_kept() const { return without_kept_; }
-  double last_mask_rate() const { return mask_rate_; }
 
   template <class E>
   void apply(E& ex) {
     Inner::apply(ex);
-    if (ex.turn != Block::student || (ex.progress.epochs > 0 && ex.progress.position >= options.until * ex.progress.epochs)) return;
+    const bool off = outcome_.verdict == VaccineOutcome::Verdict::rejected;
+    if (off || ex.turn != Block::student || (ex.progress.epochs > 0 && ex.progress.position >= options.until * ex.progress.epochs)) return;
     auto& tape = ex.tape;
     const auto t = result_of(ex.teacher);
     using T = typename decltype(t)::value_type;
@@ -54,7 +70,10 @@ class SoftSuppress : public Inner {
     const View<T, 1> weights = tape.allocate(Shape<1>{n});
     suppress(View<const std::uint8_t, 1>(mask), options.lambda, weights);
     const index_t suspicious = std::count(mask.begin(), mask.end(), 1);
-    mask_rate_ = static_cast<double>(suspicious) / static_cast<double>(n);
+    if (options.bound < std::numeric_limits<double>::infinity())
+      for (index_t i = 0; i < n; ++i)
+        if (mask.data[i] && divergence<T>(t.value, result_of(ex.student).value, i) >= options.bound * divergence<T>(t.value, {}, i)) weights.data[i] = 0;
+    outcome_.mask_rate = static_cast<double>(suspicious) / static_cast<double>(n);
     without_kept_ += suspicious == n;
     if (!ex.weights.empty())
       for (index_t i = 0; i < n; ++i) weights.data[i] *= ex.weights.data[i];
@@ -76,7 +95,7 @@ class SoftSuppress : public Inner {
  private:
   std::unique_ptr<teacher::Shuffled<TeacherArchitecture, Backend>> shuffled_;
   index_t without_kept_ = 0;
-  double mask_rate_ = 0;
+  VaccineOutcome outcome_{.verdict = VaccineOutcome::Verdict::untested};
 };
 
 }  // namespace retort::defense

@@ -45,25 +45,30 @@ Var<T, 1> vaccine_penalty(Tape<T, B>& tape, Var<T, 2> teacher, Var<T, 2> shuffle
                   RowLossInputs<T>{.student = shuffled, .teacher = teacher, .mask = mask});
 }
 
+/// KL(softmax t || softmax s) of row i, in nats; without `student` of the uniform distribution instead of softmax s.
+template <class T>
+double divergence(View<const T, 2> teacher, View<const T, 2> student, index_t i) {
+  const index_t classes = teacher.extent(1);
+  const auto log_sum = [&](const T* z) {
+    const double top = static_cast<double>(*std::max_element(z, z + classes));
+    double sum = 0;
+    for (index_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(z[c]) - top);
+    return top + std::log(sum);
+  };
+  const double lt = log_sum(teacher.row(i)), ls = student.data ? log_sum(student.row(i)) : std::log(static_cast<double>(classes));
+  double kl = 0;
+  for (index_t c = 0; c < classes; ++c) {
+    const double lp = static_cast<double>(teacher(i, c)) - lt, lq = (student.data ? static_cast<double>(student(i, c)) : 0.0) - ls;
+    kl += std::exp(lp) * (lp - lq);
+  }
+  return kl;
+}
+
 /// log10(KL(softmax t || softmax t~) / C) of each row; a KL of 0 counts as 1e-30.
 template <class T>
 void vaccine_scores(View<const T, 2> teacher, View<const T, 2> shuffled, std::vector<double>& out) {
-  const index_t classes = teacher.extent(1);
-  for (index_t i = 0; i < teacher.extent(0); ++i) {
-    const auto log_sum = [&](const T* z) {
-      const double top = static_cast<double>(*std::max_element(z, z + classes));
-      double sum = 0;
-      for (index_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(z[c]) - top);
-      return top + std::log(sum);
-    };
-    const double lt = log_sum(teacher.row(i)), ls = log_sum(shuffled.row(i));
-    double kl = 0;
-    for (index_t c = 0; c < classes; ++c) {
-      const double lp = static_cast<double>(teacher(i, c)) - lt, lq = static_cast<double>(shuffled(i, c)) - ls;
-      kl += std::exp(lp) * (lp - lq);
-    }
-    out.push_back(std::log10(std::max(kl / static_cast<double>(classes), 1e-30)));
-  }
+  for (index_t i = 0; i < teacher.extent(0); ++i)
+    out.push_back(std::log10(std::max(divergence(teacher, shuffled, i) / static_cast<double>(teacher.extent(1)), 1e-30)));
 }
 
 /// Share of the scores below mean - sigmas * deviation (of the population). 0.00135 at 3 sigmas if they are normal.
@@ -77,6 +82,46 @@ inline double tail_fraction(std::span<const double> scores, double sigmas = 3) {
   return static_cast<double>(std::count_if(scores.begin(), scores.end(), [=](double a) { return a < bound; })) / n;
 }
 
+/// vaccine_scores of a data set's images; returns how many are suspicious.
+template <class Architecture, class Backend, class Data>
+index_t score_images(teacher::Shuffled<Architecture, Backend>& shuffled, const Data& data, context_of<Backend>& backend, std::vector<double>& scores) {
+  using T = scalar_of<Backend>;
+  const auto t = predict_logits(shuffled.original(), data, backend);
+  const auto s = predict_logits<T>(backend, data, [&](auto& pass, const auto& batch) { return shuffled.answer(pass, batch); });
+  Tensor<std::uint8_t, 1> mask(Shape{t.extent(0)});
+  vaccine_scores(View<const T, 2>(t.view()), View<const T, 2>(s.view()), scores);
+  return suspicion(View<const T, 2>(t.view()), View<const T, 2>(s.view()), mask.view());
+}
+
+/// ABD's test of a permutation: is there a tail of images on which teacher and shuffled teacher agree far more than on the rest?
+struct SelectionOptions {
+  double tail = 0.02, sigmas = 3;  ///< a proper vaccine when more than this share of scores lies below mean - sigmas * deviation
+  int trials = 8;                  ///< permutations tried
+};
+
+/// What the selection found.
+struct VaccineOutcome {
+  enum class Verdict { collecting, untested, accepted, rejected } verdict = Verdict::collecting;
+  int trials = 0;
+  double tail = 0;       ///< of the last permutation tried
+  double mask_rate = 0;  ///< share of suspicious samples in the last batch
+};
+
+/// Draws permutations, each a function of `stream`, until one passes the test or the trials are spent; `score(out)` appends
+/// the `vaccine_scores` of the images under the permutation that is set. Sets verdict, trials and tail of `outcome`.
+template <class Shuffled, class Score>
+void select_vaccine(Shuffled& shuffled, const Rng& stream, const SelectionOptions& options, Score&& score, VaccineOutcome& outcome) {
+  std::vector<double> scores;
+  for (outcome.trials = 1;; ++outcome.trials) {
+    shuffled.shuffle(stream.fork(static_cast<std::uint64_t>(outcome.trials - 1)));
+    scores.clear();
+    score(scores);
+    outcome.tail = tail_fraction(scores, options.sigmas);
+    outcome.verdict = outcome.tail > options.tail ? VaccineOutcome::Verdict::accepted : VaccineOutcome::Verdict::rejected;
+    if (outcome.verdict == VaccineOutcome::Verdict::accepted || outcome.trials >= options.trials) return;
+  }
+}
+
 /// Whether shuffling tells images with a trigger from images without, on a teacher whose trigger is known.
 struct BackdoorReport {
   double clean_rate = 0, stamped_rate = 0;  ///< share that the shuffled teacher calls suspicious, in [0, 1]
@@ -87,13 +132,8 @@ struct BackdoorReport {
 template <class Architecture, class Backend, class Data>
 BackdoorReport backdoor_report(teacher::Shuffled<Architecture, Backend>& shuffled, const Data& clean, const Data& stamped,
                                context_of<Backend>& backend) {
-  using T = scalar_of<Backend>;
   const auto score = [&](const Data& data, std::vector<double>& scores) {
-    const auto t = predict_logits(shuffled.original(), data, backend);
-    const auto s = predict_logits<T>(backend, data, [&](auto& pass, const auto& batch) { return shuffled.answer(pass, batch); });
-    Tensor<std::uint8_t, 1> mask(Shape{t.extent(0)});
-    vaccine_scores(View<const T, 2>(t.view()), View<const T, 2>(s.view()), scores);
-    return static_cast<double>(suspicion(View<const T, 2>(t.view()), View<const T, 2>(s.view()), mask.view())) / static_cast<double>(t.extent(0));
+    return static_cast<double>(score_images(shuffled, data, backend, scores)) / static_cast<double>(data.size());
   };
   std::vector<double> without, with;
   BackdoorReport out{score(clean, without), score(stamped, with), 0};
