@@ -3,7 +3,7 @@
 // Usage: abd --data FOLDER [--set digits|mnist|fashion-mnist|cifar10] [--trigger grid|square|blend] [--source zskt|dfq] [--seeds N]
 //            [--first-seed S] [--arms LETTERS] [--validate 1] and the numbers in Options.
 // Arms: a clean-data KD; b out-of-distribution (OOD), c +SV, d +SV+SR; e generator, f +SV, g +SR, h +SV+SR;
-// n f with soft suppression of the generator's batches too, o c with unbounded unlearning (as published);
+// n e with the vaccine as a censor of the generator's batches (its images are left alone), o c with unbounded unlearning (as published);
 // controls i OOD with a random mask of c's rate, j OOD with shuffled first layers, k generator with the sign of lambda turned,
 // l h with random perturbations of the same norm; m side check: d on an unpoisoned teacher.
 
@@ -240,11 +240,13 @@ struct Experiment {
     if (wanted('n')) {
       auto student = start();
       Network<source::ZsktNet> generator(maker, seed + 20);
-      using Censored = typename WithVaccine<Method>::template with_censor<defense::SoftSuppress<Net>>;
-      Censored method{teacher, student, {}, {teacher, suppress(o.layers, o.bound, seed)}, {{generator, schedule}, teacher, vaccine(o.lambda)}};
+      using Censored = typename Method::template with_censor<defense::SoftSuppress<Net>>;
+      Censored method{teacher, student, {}, {teacher, suppress(o.layers, o.bound, seed)}, {generator, schedule}};
       const std::string chosen = select(method.censor_policy(), patches);
-      arm("(f) " + name + " + SV, soft suppression too", student,
-          [&] { return fit(method, data::None{}, first, options), chosen + "; generator: " + verdict(method.source_policy().outcome()); });
+      arm("(f) " + name + " + SV as a censor of its batches", student, [&] {
+        fit(method, data::None{}, first, options);
+        return chosen + ", mask rate " + std::to_string(method.censor_policy().outcome().mask_rate);
+      });
     }
     if (wanted('k')) vaccinated("(iii) " + name + " + SV, lambda < 0", -o.lambda);
     double norm = 1;
