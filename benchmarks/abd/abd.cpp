@@ -145,10 +145,10 @@ struct Experiment {
   }
 
   defense::SuppressOptions suppress(int layers, double bound, std::uint64_t seed) const {
-    return {.lambda = o.lambda, .shuffle = {.clones = 3, .layers = layers}, .until = 2, .seed = seed, .bound = bound};
+    return {.lambda = o.lambda, .shuffle = {.clones = 3, .layers = layers}, .until = 2, .seed = seed, .bound = bound, .selection = {.best = true}};
   }
   static std::string verdict(const defense::VaccineOutcome& out) {
-    const char* names[] = {"collecting", "untested", "accepted", "rejected"};
+    const char* names[] = {"collecting", "untested", "accepted", "best, none accepted,", "rejected"};
     return std::string("vaccine ") + names[static_cast<int>(out.verdict)] + " after " + std::to_string(out.trials) + " trials, tail " + std::to_string(out.tail);
   }
   /// The censor's vaccine is selected on the out-of-distribution patches; how well it does, on the test images, is for the reader.

@@ -251,6 +251,12 @@ TEST_CASE("soft suppression: the selection decides whether it acts, the bound wh
   const auto [rejected, none] = train(options, true);
   CHECK(none.verdict == defense::VaccineOutcome::Verdict::rejected);
   CHECK(none.trials == 3);
+  options.selection.best = true;
+  const auto [best, largest] = train(options, true);
+  CHECK(largest.verdict == defense::VaccineOutcome::Verdict::best);
+  CHECK(largest.trials == 3);
+  CHECK(largest.tail >= none.tail);
+  CHECK(best != rejected);
   auto student = w.student.clone();
   OutOfDistributionKd<Net, Net> plain{w.teacher, student, {.temperature = 8}};
   fit(plain, w.data, adam, {.epochs = 3, .batch_size = 32, .seed = 3});

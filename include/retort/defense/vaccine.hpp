@@ -97,13 +97,14 @@ index_t score_images(teacher::Shuffled<Architecture, Backend>& shuffled, const D
 struct SelectionOptions {
   double tail = 0.02, sigmas = 3;  ///< a proper vaccine when more than this share of scores lies below mean - sigmas * deviation
   int trials = 8;                  ///< permutations tried
+  bool best = false;               ///< where none passes: true takes the one with the largest tail, false (ABD) none
 };
 
 /// What the selection found.
 struct VaccineOutcome {
-  enum class Verdict { collecting, untested, accepted, rejected } verdict = Verdict::collecting;
+  enum class Verdict { collecting, untested, accepted, best, rejected } verdict = Verdict::collecting;
   int trials = 0;
-  double tail = 0;       ///< of the last permutation tried
+  double tail = 0;       ///< of the permutation that is set
   double mask_rate = 0;  ///< share of suspicious samples in the last batch
 };
 
@@ -111,15 +112,23 @@ struct VaccineOutcome {
 /// the `vaccine_scores` of the images under the permutation that is set. Sets verdict, trials and tail of `outcome`.
 template <class Shuffled, class Score>
 void select_vaccine(Shuffled& shuffled, const Rng& stream, const SelectionOptions& options, Score&& score, VaccineOutcome& outcome) {
+  const auto draw = [&](int trial) { shuffled.shuffle(stream.fork(static_cast<std::uint64_t>(trial))); };
   std::vector<double> scores;
-  for (outcome.trials = 1;; ++outcome.trials) {
-    shuffled.shuffle(stream.fork(static_cast<std::uint64_t>(outcome.trials - 1)));
+  double largest = -1;
+  int at = 0;
+  for (int trial = 0; trial < std::max(options.trials, 1); ++trial) {
+    draw(trial);
     scores.clear();
     score(scores);
-    outcome.tail = tail_fraction(scores, options.sigmas);
-    outcome.verdict = outcome.tail > options.tail ? VaccineOutcome::Verdict::accepted : VaccineOutcome::Verdict::rejected;
-    if (outcome.verdict == VaccineOutcome::Verdict::accepted || outcome.trials >= options.trials) return;
+    const double tail = tail_fraction(scores, options.sigmas);
+    outcome = {VaccineOutcome::Verdict::rejected, trial + 1, tail, outcome.mask_rate};
+    if (tail > options.tail) return void(outcome.verdict = VaccineOutcome::Verdict::accepted);
+    if (tail > largest) largest = tail, at = trial;
   }
+  if (!options.best) return;
+  draw(at);
+  outcome.verdict = VaccineOutcome::Verdict::best;
+  outcome.tail = largest;
 }
 
 /// Whether shuffling tells images with a trigger from images without, on a teacher whose trigger is known.
