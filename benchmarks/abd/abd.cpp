@@ -2,10 +2,10 @@
 // defences, and controls. Prints a line per arm as it ends, then a Markdown table of means and deviations over the seeds.
 // Usage: abd --data FOLDER [--set digits|mnist|fashion-mnist|cifar10] [--trigger grid|square|blend] [--source zskt|dfq] [--seeds N]
 //            [--first-seed S] [--arms LETTERS] [--validate 1] and the numbers in Options.
-// Arms: a clean-data KD; b out-of-distribution (OOD), c +SV, d +SV+SR; e generator, f +SV, g +SR, h +SV+SR;
-// n e with the vaccine as a censor of the generator's batches (its images are left alone), o c with unbounded unlearning (as published);
-// controls i OOD with a random mask of c's rate, j OOD with shuffled first layers, k generator with the sign of lambda turned,
-// l h with random perturbations of the same norm; m side check: d on an unpoisoned teacher.
+// Arms: a clean-data KD; b out-of-distribution images (OOD), c +SV, d +SV+SR; e generator, f +SV as a censor of its batches, g +SR, h +SV+SR;
+// n e with SV as a term of its images alone, o c with unbounded unlearning, both as published;
+// controls i OOD with a random mask of c's rate, j OOD with shuffled first layers, k OOD with the sign of lambda turned, l d with random
+// perturbations of the same norm; m side check: b and d on an unpoisoned teacher.
 
 #include <cstring>
 #include <iostream>
@@ -46,6 +46,7 @@ struct Options {
   int batches = 2000, late = 1;                  ///< pseudo-batches of the generator; per cent of them once more for SR
   int search_steps = 10;                         ///< of SR's perturbation
   int tested_batches = 50, layers = 2, width = 16, maker = 32, teacher_epochs = 12;
+  double norm = 10;                              ///< of the random perturbation where arm d is not run
   double lambda = 0.1, bound = 1, late_rate = 5e-4;
 };
 
@@ -136,16 +137,16 @@ struct Experiment {
     auto patches = source::make_patches(photo.view(), o.patches, size, seed);
     source::match_brightness(patches.inputs.view(), mean, deviation);
     normalise(patches);
-    if (o.arms.find_first_of("bcdijmo") != std::string::npos) out_of_distribution(arm, start, teacher, honest, patches, seed);
-    if (o.arms.find_first_of("efghkln") == std::string::npos) return;
+    if (o.arms.find_first_of("bcdijklmo") != std::string::npos) out_of_distribution(arm, start, teacher, honest, patches, seed);
+    if (o.arms.find_first_of("efghn") == std::string::npos) return;
     if (o.source == "zskt")
       generator_arms<Zskt<Net, Net, source::ZsktNet>>(arm, start, teacher, patches, seed, source::zskt_generator(64, size, size, channels, o.maker));
     else
       generator_arms<Dfq<Net, Net, source::ZsktNet>>(arm, start, teacher, patches, seed, source::zskt_generator(64, size, size, channels, o.maker));
   }
 
-  defense::SuppressOptions suppress(int layers, double bound, std::uint64_t seed) const {
-    return {.lambda = o.lambda, .shuffle = {.clones = 3, .layers = layers}, .until = 2, .seed = seed, .bound = bound, .selection = {.best = true}};
+  defense::SuppressOptions suppress(int layers, double lambda, double bound, std::uint64_t seed) const {
+    return {.lambda = lambda, .shuffle = {.clones = 3, .layers = layers}, .until = 2, .seed = seed, .bound = bound, .selection = {.best = true}};
   }
   static std::string verdict(const defense::VaccineOutcome& out) {
     const char* names[] = {"collecting", "untested", "accepted", "best, none accepted,", "rejected"};
@@ -179,38 +180,44 @@ struct Experiment {
       Ood method{teacher, student, soft};
       arm("(b) OOD", student, plain(method, silent));
     }
-    const auto vaccinated = [&](const char* name, int layers, double bound) {
+    const auto vaccinated = [&](const char* name, int layers, double lambda, double bound) {
       auto student = start();
-      WithVaccine<Ood> method{teacher, student, soft, {teacher, suppress(layers, bound, seed)}};
+      WithVaccine<Ood> method{teacher, student, soft, {teacher, suppress(layers, lambda, bound, seed)}};
       const std::string chosen = select(method.censor_policy(), patches);
       arm(name, student, plain(method, [&] {
             rate = method.censor_policy().outcome().mask_rate;
             return chosen + ", mask rate " + std::to_string(rate);
           }));
     };
-    if (wanted('j')) vaccinated("(ii) OOD + SV, first layers shuffled", -o.layers, o.bound);
-    if (wanted('o')) vaccinated("(c) OOD + SV, unlearning unbounded", o.layers, std::numeric_limits<double>::infinity());
-    if (wanted('c') || wanted('i')) vaccinated("(c) OOD + SV", o.layers, o.bound);
+    if (wanted('j')) vaccinated("(ii) OOD + SV, first layers shuffled", -o.layers, o.lambda, o.bound);
+    if (wanted('k')) vaccinated("(iii) OOD + SV, lambda < 0", o.layers, -o.lambda, std::numeric_limits<double>::infinity());
+    if (wanted('o')) vaccinated("(c) OOD + SV, unlearning unbounded", o.layers, o.lambda, std::numeric_limits<double>::infinity());
+    if (wanted('c') || wanted('i')) vaccinated("(c) OOD + SV", o.layers, o.lambda, o.bound);
     if (wanted('i')) {
       auto student = start();
       Ood::with_censor<RandomSuppress> method{teacher, student, soft, {rate, o.lambda}};
       arm("(i) OOD + random mask", student, plain(method, silent));
     }
-    const auto defended = [&](const std::string& name, Network<Net>& taught_by) {
+    const defense::RetrospectionOptions searched{.search_steps = o.search_steps, .detach_clean = false};
+    double norm = o.norm;
+    const auto defended = [&](const std::string& name, Network<Net>& taught_by, const defense::RetrospectionOptions& search) {
       auto student = start();
-      WithAbd<Ood, loss::KlBatch> method{taught_by, {student, taught_by, {.search_steps = o.search_steps, .detach_clean = false}, {.temperature = 8}}, soft, {taught_by, suppress(o.layers, o.bound, seed)}};
+      WithAbd<Ood, loss::KlBatch> method{taught_by, {student, taught_by, search, {.temperature = 8}}, soft, {taught_by, suppress(o.layers, o.lambda, o.bound, seed)}};
       const std::string chosen = select(method.censor_policy(), patches);
       arm(name, student, [&] {
         defense::fit_in_phases(method, seen, first, options, late, 1);
-        return chosen + ", delta norm " + std::to_string(method.student_policy().perturbation_norm());
+        return chosen + ", delta norm " + std::to_string(norm = method.student_policy().perturbation_norm());
       });
     };
-    if (wanted('d')) defended("(d) OOD + SV + SR", teacher);
+    if (wanted('d')) defended("(d) OOD + SV + SR", teacher, searched);
+    if (wanted('l'))
+      defended("(iv) OOD + SV + SR, random perturbation", teacher,
+               {.search_steps = 0, .initial_noise = norm / std::sqrt(static_cast<double>(size * size * channels)), .detach_clean = false});
     if (wanted('m')) {
       auto student = start();
       Ood method{honest, student, soft};
       arm("(v) clean teacher, OOD", student, plain(method, silent));
-      defended("(v) clean teacher, OOD + SV + SR", honest);
+      defended("(v) clean teacher, OOD + SV + SR", honest, searched);
     }
   }
 
@@ -230,44 +237,44 @@ struct Experiment {
       Method method{teacher, student, {}, {}, {generator, schedule}};
       arm("(e) " + name, student, [&] { return fit(method, data::None{}, first, options), std::string(); });
     }
-    const auto vaccinated = [&](const std::string& label, double lambda) {
+    using Censored = typename Method::template with_censor<defense::SoftSuppress<Net>>;
+    if (wanted('f')) {
       auto student = start();
       Network<source::ZsktNet> generator(maker, seed + 20);
-      WithVaccine<Method> method{teacher, student, {}, {}, {{generator, schedule}, teacher, vaccine(lambda)}};
-      arm(label, student, [&] { return fit(method, data::None{}, first, options), verdict(method.source_policy().outcome()); });
-    };
-    if (wanted('f')) vaccinated("(f) " + name + " + SV", o.lambda);
-    if (wanted('n')) {
-      auto student = start();
-      Network<source::ZsktNet> generator(maker, seed + 20);
-      using Censored = typename Method::template with_censor<defense::SoftSuppress<Net>>;
-      Censored method{teacher, student, {}, {teacher, suppress(o.layers, o.bound, seed)}, {generator, schedule}};
+      Censored method{teacher, student, {}, {teacher, suppress(o.layers, o.lambda, o.bound, seed)}, {generator, schedule}};
       const std::string chosen = select(method.censor_policy(), patches);
-      arm("(f) " + name + " + SV as a censor of its batches", student, [&] {
+      arm("(f) " + name + " + SV", student, [&] {
         fit(method, data::None{}, first, options);
         return chosen + ", mask rate " + std::to_string(method.censor_policy().outcome().mask_rate);
       });
     }
-    if (wanted('k')) vaccinated("(iii) " + name + " + SV, lambda < 0", -o.lambda);
-    double norm = 1;
-    const auto with_norm = [&](auto& method) { return "delta norm " + std::to_string(norm = method.student_policy().perturbation_norm()); };
+    if (wanted('n')) {
+      auto student = start();
+      Network<source::ZsktNet> generator(maker, seed + 20);
+      const defense::VaccineOptions vaccine{.lambda = o.lambda, .shuffle = {.clones = 3, .layers = o.layers}, .until = 2, .pseudo_test_batches = o.tested_batches,
+                                            .selection = {.best = true}};
+      WithVaccine<Method> method{teacher, student, {}, {}, {{generator, schedule}, teacher, vaccine}};
+      arm("(f') " + name + " + SV, images alone", student, [&] { return fit(method, data::None{}, first, options), verdict(method.source_policy().outcome()); });
+    }
+    const auto in_phases = [&](const std::string& label, auto& method, Network<Net>& student) {
+      arm(label, student, [&] {
+        defense::fit_in_phases(method, data::None{}, first, options, late, 1);
+        return "delta norm " + std::to_string(method.student_policy().perturbation_norm());
+      });
+    };
     if (wanted('g')) {
       auto student = start();
       Network<source::ZsktNet> generator(maker, seed + 20);
       WithRetrospection<Method> method{teacher, {student, teacher, {.search_steps = o.search_steps}}, {}, {}, {generator, schedule}};
-      arm("(g) " + name + " + SR", student, [&] { return defense::fit_in_phases(method, data::None{}, first, options, late, 1), with_norm(method); });
+      in_phases("(g) " + name + " + SR", method, student);
     }
-    const auto defended = [&](const std::string& label, const defense::RetrospectionOptions& search) {
+    if (wanted('h')) {
       auto student = start();
       Network<source::ZsktNet> generator(maker, seed + 20);
-      WithAbd<Method> method{teacher, {student, teacher, search}, {}, {}, {{generator, schedule}, teacher, vaccine(o.lambda)}};
-      arm(label, student, [&] {
-        defense::fit_in_phases(method, data::None{}, first, options, late, 1);
-        return verdict(method.source_policy().outcome()) + ", " + with_norm(method);
-      });
-    };
-    if (wanted('h')) defended("(h) " + name + " + SV + SR", {.search_steps = o.search_steps});
-    if (wanted('l')) defended("(iv) " + name + " + SV + SR, random perturbation", {.search_steps = 0, .initial_noise = norm / std::sqrt(static_cast<double>(size * size * channels))});
+      WithRetrospection<Censored> method{teacher, {student, teacher, {.search_steps = o.search_steps}}, {}, {teacher, suppress(o.layers, o.lambda, o.bound, seed)}, {generator, schedule}};
+      select(method.censor_policy(), patches);
+      in_phases("(h) " + name + " + SV + SR", method, student);
+    }
   }
 
   void table() const {
@@ -291,7 +298,7 @@ int main(int argc, char** argv) {
   std::map<std::string, int*> counts{{"--seeds", &o.seeds}, {"--first-seed", &o.first_seed}, {"--validate", &o.validate}, {"--ood-epochs", &o.ood_epochs},
                                      {"--patches", &o.patches}, {"--batches", &o.batches}, {"--late", &o.late}, {"--tested-batches", &o.tested_batches}, {"--layers", &o.layers}, {"--search-steps", &o.search_steps},
                                      {"--width", &o.width}, {"--maker", &o.maker}, {"--teacher-epochs", &o.teacher_epochs}};
-  std::map<std::string, double*> numbers{{"--lambda", &o.lambda}, {"--bound", &o.bound}, {"--late-rate", &o.late_rate}};
+  std::map<std::string, double*> numbers{{"--lambda", &o.lambda}, {"--bound", &o.bound}, {"--norm", &o.norm}, {"--late-rate", &o.late_rate}};
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i], value = argv[i + 1];
     if (words.count(key)) *words[key] = value;
