@@ -28,18 +28,20 @@ double value_of(const Loss& loss, const Tensor<double, R>& s, const Tensor<doubl
 
 TEST_CASE("VID, OFD, HCL and SRRL's feature part reproduce the golden values") {
   Variational vid;
-  auto state = vid.make<double, Cpu>(Ft().shape());
+  std::pair states{vid.make<double, Cpu>(Ft().shape()), vid.make<float, Cpu>(Ft().shape())};
   check_feature("VID: s=Fs; t=Ft; regressor=identity; sigma^2=5 everywhere",
                 [&](auto& tape, auto s, auto t) {
-                  auto pass = Pass<double, Cpu>::frozen(tape);
-                  return vid(pass, state, s, t);
+                  using T = typename decltype(s)::value_type;
+                  auto pass = Pass<T, Cpu>::frozen(tape);
+                  return vid(pass, std::get<std::is_same_v<T, float>>(states), s, t);
                 },
                 Fs(), Ft());
   check_feature("OFD: s=Fs; t=Ft; m=-0.3 for every channel; one layer with weight 1; connector=identity",
                 [](auto& tape, auto s, auto t) {
-                  const View<double, 4> m = tape.allocate(Shape<4>{1, 1, 1, 3});
-                  std::fill(m.begin(), m.end(), -0.3);
-                  return OverhaulFeature{}.distance(tape, s, t, tape.constant(m));
+                  using T = typename decltype(s)::value_type;
+                  const View<T, 4> m = tape.allocate(Shape<4>{1, 1, 1, 3});
+                  std::fill(m.begin(), m.end(), T(-0.3));
+                  return OverhaulFeature{}.distance(tape, s, t, tape.constant(View<const T, 4>(m)));
                 },
                 Fs(), Ft());
   check_feature("ReviewKD_HCL: s=Fs as fused map; t=Ft; pools 2 and 1", HierarchicalContext{}, Fs(), Ft());
