@@ -132,7 +132,7 @@ inline void put_in(Softmaxes<T>& s, Sums<T>& sums, const T* z, const T* t, index
   constexpr T cut = greatest_exponent<T>;
   T y[2] = {}, e[2] = {};
   const auto side = [&](int k, const T* logits, bool kept) {
-    y[k] = logits[at] * s.scale[k] - s.shift[k];
+    y[k] = std::fma(logits[at], s.scale[k], -s.shift[k]);
     sums.excess[k] = std::max(T(0), y[k] - cut);
     e[k] = std::exp2(std::min(y[k], cut));
     sums.total[k] += e[k];
