@@ -39,6 +39,16 @@ std::vector<T> host(View<T, R> v) {
   return out;
 }
 
+/// All parameters and statistics of a network of doubles, appended to `out`.
+template <class Network>
+void append_tensors(Network& network, std::vector<double>& out) {
+  for (auto& [name, view] : network.tensors()) {
+    std::vector<double> values(static_cast<std::size_t>(view.size()));
+    Network::context::copy(values.data(), view.data, values.size() * sizeof(double));
+    out.insert(out.end(), values.begin(), values.end());
+  }
+}
+
 template <class T>
 std::vector<T> normals(index_t n, std::uint64_t seed, double scale = 1) {
   Rng rng(seed);

@@ -63,11 +63,7 @@ std::vector<double> train(const FitOptions& options, Rest&&... rest) {
   const auto data = images();
   const Report report = fit(method, data, optim::Adam{.lr = 0.01f, .clip = {.norm = 1}}, options, callbacks::Accuracy{data});
   std::vector<double> out{report.final_metric("accuracy"), report.epochs.back().loss};
-  for (auto& [name, view] : student.tensors()) {
-    std::vector<double> values(static_cast<std::size_t>(view.size()));
-    context_of<Backend>::copy(values.data(), view.data, values.size() * sizeof(double));
-    out.insert(out.end(), values.begin(), values.end());
-  }
+  append_tensors(student, out);
   return out;
 }
 

@@ -320,11 +320,8 @@ class Evaluation {
         SoftmaxRow<S> out;
         if (!needed) return out;
         out.log_sum = S((from.shift[k] * T(ln2)) + from.log_sum[k]);
-        if (needs.labels && w.label >= 0) {
-          // The exponent as the passes round it. Where the label's class is all of the sum, what is left is rounding of either sign.
-          const T log_p = std::fma(logits[w.label], from.scale[k], -from.shift[k]) * T(ln2) - from.log_sum[k];
-          out.log_p_label = S(log_p > -4 * std::numeric_limits<T>::epsilon() ? T(0) : log_p);
-        }
+        if (needs.labels && w.label >= 0)  // the exponent as the passes round it
+          out.log_p_label = S(without_rounding(std::fma(logits[w.label], from.scale[k], -from.shift[k]) * T(ln2) - from.log_sum[k]));
         if (k == 0) out.mean_log_p = S(from.mean_log_p);
         return out;
       };

@@ -14,6 +14,14 @@ inline constexpr unsigned of_student = 1, of_teacher = 2, with_forward = 4, with
 
 inline constexpr double ln2 = 0.69314718055994530942, log2_e = 1.44269504088896340736;
 
+/// A class's log-probability as a pass computed it. Where the class is all of the sum, what is left is rounding of either sign, up to a
+/// few epsilon: 0 then. (WSLD divides by it.)
+template <class T>
+RETORT_HD T without_rounding(T log_p) {
+  const T epsilon = sizeof(T) == sizeof(float) ? T(0x1p-23) : T(0x1p-52);  // nvcc has no numeric_limits on the device
+  return log_p > -4 * epsilon ? T(0) : log_p;
+}
+
 /// What of a pass only its sums over the classes other than the label are for.
 template <class Term>
 constexpr unsigned other_bits() {

@@ -334,11 +334,7 @@ class Evaluation {
       SoftmaxRow<S> out;
       const T origin = seen.origin[k];
       out.log_sum = S(T(ln2) * (from.greatest[k] * from.scale[k]) + origin * (from.scale[k] * T(ln2)) + from.log_sum[k]);
-      if (needs.labels && label >= 0) {  // rounding of either sign where the label's class is all of the sum, as on the CPU
-        const T nothing = sizeof(T) == sizeof(float) ? T(-4.76837158203125e-7) : T(-8.8817841970012523e-16);  // -4 epsilon; nvcc has no numeric_limits here
-        const T log_p = from.cell(k, logits[label] - origin).log_p;
-        out.log_p_label = S(log_p > nothing ? T(0) : log_p);
-      }
+      if (needs.labels && label >= 0) out.log_p_label = S(without_rounding(from.cell(k, logits[label] - origin).log_p));
       if (k == 0) out.mean_log_p = S(from.mean_log_p);
       return out;
     };
