@@ -20,7 +20,8 @@ struct SuppressOptions {
   SelectionOptions selection{};  ///< of `SoftSuppress::select`
 };
 
-/// The Shuffling Vaccine as a censor, for batches that are not synthesised (ABD on out-of-distribution images):
+/// The Shuffling Vaccine as a censor: ABD's form for batches that are not synthesised (out-of-distribution images); over a
+/// generator's batches it leaves the generator alone and works without ShufflingVaccine.
 /// L = mean over kept rows of l_i - lambda * mean over suspicious rows of l_i, by signed per-sample weights. Wraps the
 /// method's own censor, whose weights it multiplies, and leaves everything else of it alone. Use it with a loss that
 /// averages over the batch (KlMean, KlBatch). A batch in which no row is kept counts with weights 0, and is counted.
