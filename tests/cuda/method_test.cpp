@@ -149,6 +149,63 @@ TEST_CASE("a run on the CUDA backend resumes from a checkpoint with the same byt
   CHECK(weights(parts) == before);
 }
 
+namespace {
+/// The weights after some steps of an optimiser on tensors of many sizes, an empty one among them; some take no part in weight
+/// decay, and the gradient of one comes late.
+template <class B, class Optimizer>
+std::vector<double> stepped(B& backend, const Optimizer& optimizer) {
+  std::vector<index_t> sizes{1, 0, 37, 4095, 4096, 4097, 9001};
+  for (index_t n = 1; n <= 60; ++n) sizes.push_back(n);
+  std::vector<Tensor<double, 1, B>> weight, grad;
+  std::vector<GradientSlot<double>> slot(sizes.size());
+  std::vector<ParameterRef<double>> parameters;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    weight.push_back(tensor_of<B>(Shape{sizes[i]}, normals<double>(sizes[i], i)));
+    grad.push_back(tensor_of<B>(Shape{sizes[i]}, normals<double>(sizes[i], 100 + i)));
+    slot[i].data = grad[i].data();
+    parameters.push_back({weight[i].view(), &slot[i], i % 3 != 0});
+  }
+  Learner<Optimizer, double, B> learner(optimizer, parameters);
+  for (int step = 0; step < 4; ++step) {
+    for (std::size_t i = 0; i < slot.size(); ++i) slot[i].written = i != 3 || step >= 2;
+#if !defined(RETORT_ON_DEVICE)
+    const long launches = emulation::launches, copies = emulation::blocking_copies;
+    const std::size_t used = emulation::DeviceMemory::instance().used;
+#endif
+    learner.step(backend, step, 4);
+#if !defined(RETORT_ON_DEVICE)
+    if constexpr (!B::host_accessible) {
+      CHECK(emulation::launches - launches == 1);
+      CHECK(emulation::blocking_copies - copies == (step % 2 == 0));  // of the table: new at first, and when a tensor joined
+      if (step % 2 == 1) CHECK(emulation::DeviceMemory::instance().used == used);
+    }
+#endif
+    for (const auto& s : slot) CHECK_FALSE(s.written);
+  }
+  std::vector<double> out;
+  for (const auto& w : weight)
+    for (const double x : host(w)) out.push_back(x);
+  return out;
+}
+}  // namespace
+
+TEST_CASE("one launch steps all parameters of a learner as the CPU does") {
+  Cuda cuda;
+  const auto check = [&](const auto& optimizer) {
+    const auto actual = stepped(cuda, optimizer);
+#if !defined(RETORT_ON_DEVICE)
+    Cpu cpu;
+#endif
+    same(RETORT_CPU_SIDE(stepped(cpu, optimizer), actual), actual, 1e-12);
+  };
+  const optim::Schedule cosine{.rule = optim::Cosine{}};
+  check(optim::Sgd{.weight_decay = 0.01f});
+  check(optim::Sgd{.momentum = 0.9f, .weight_decay = 0.01f, .schedule = cosine});
+  check(optim::Sgd{.momentum = 0.9f, .weight_decay = 0.01f, .nesterov = true});
+  check(optim::Adam{.lr = 0.1f, .weight_decay = 0.01f, .schedule = cosine});
+  check(optim::AdamW{.lr = 0.1f, .weight_decay = 0.1f});
+}
+
 #if !defined(RETORT_ON_DEVICE)
 TEST_CASE("a device without room says how many bytes were asked and are free, and stays usable") {
   Cuda cuda;

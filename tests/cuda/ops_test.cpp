@@ -2,6 +2,7 @@
 
 #include <retort/autograd/ops.hpp>
 #include <retort/cuda/kernels.cuh>
+#include <retort/functor/optimizer.hpp>
 
 #include "fixture.hpp"
 
@@ -19,7 +20,6 @@ struct K {
   RETORT_ABSENT(activation_backward)
   RETORT_ABSENT(activation_forward)
   RETORT_ABSENT(activation_forward_masked)
-  RETORT_ABSENT(adam_step)
   RETORT_ABSENT(add_scalar)
   RETORT_ABSENT(arg_max_rows)
   RETORT_ABSENT(average_pool_backward)
@@ -57,11 +57,11 @@ struct K {
   RETORT_ABSENT(scaled_sum)
   RETORT_ABSENT(scatter_add_rows)
   RETORT_ABSENT(select_top)
-  RETORT_ABSENT(sgd_step)
   RETORT_ABSENT(softmax_backward)
   RETORT_ABSENT(softmax_forward)
   RETORT_ABSENT(sum_axis)
   RETORT_ABSENT(sum_of_squares)
+  RETORT_ABSENT(update)
   RETORT_ABSENT(update_running)
   RETORT_ABSENT(upsample_nearest_backward)
   RETORT_ABSENT(upsample_nearest_forward)
@@ -314,7 +314,7 @@ TEST_CASE_FIXTURE(Backends, "CUDA element-wise kernels, broadcasting, reductions
   }
 }
 
-TEST_CASE_FIXTURE(Backends, "CUDA activations, live and replayed, and optimiser steps") {
+TEST_CASE_FIXTURE(Backends, "CUDA activations, live and replayed, and an optimiser's rule on one tensor") {
   const auto check = [&](auto f) {
     const Pair<1> x(Shape{300}, 1), dy(Shape{300}, 2);
     Pair<1> y(Shape{300}, 3), dx(Shape{300}, 4);
@@ -339,16 +339,12 @@ TEST_CASE_FIXTURE(Backends, "CUDA activations, live and replayed, and optimiser 
   check(functor::Tanh{});
   check(functor::Sigmoid{});
   const Pair<1> grad(Shape{300}, 1);
-  for (bool nesterov : {false, true}) {
-    Pair<1> v(Shape{300}, 2), w(Shape{300}, 3);
-    K::sgd_step(cpu, 0.1, 0.9, 0.01, nesterov, grad.c(), v.cpu.view(), w.cpu.view()), G::sgd_step(gpu, 0.1, 0.9, 0.01, nesterov, grad.g(), v.gpu.view(), w.gpu.view());
-    v.same(), w.same();
-  }
   Pair<1> m(Shape{300}, 2), w(Shape{300}, 3);
   Pair<1> v(Shape{300}, 4);
   for (index_t i = 0; i < 300; ++i) v.cpu(i) = std::abs(v.cpu(i));
   Cuda::copy(v.gpu.data(), v.cpu.data(), 300 * sizeof(double));
-  K::adam_step(cpu, 0.1, 0.9, 0.99, 1e-8, 1.5, 2., 0.01, 0.1, grad.c(), m.cpu.view(), v.cpu.view(), w.cpu.view());
-  G::adam_step(gpu, 0.1, 0.9, 0.99, 1e-8, 1.5, 2., 0.01, 0.1, grad.g(), m.gpu.view(), v.gpu.view(), w.gpu.view());
+  const functor::AdamStep<double> adam{0.1, 0.9, 0.99, 1e-8, 1.5, 2., 0.01, 0.1};
+  K::update(cpu, adam, ParameterUpdate<double>{grad.cpu.data(), w.cpu.data(), m.cpu.data(), v.cpu.data(), 300});
+  G::update(gpu, adam, ParameterUpdate<double>{grad.gpu.data(), w.gpu.data(), m.gpu.data(), v.gpu.data(), 300});
   m.same(), v.same(), w.same();
 }

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <retort/backend/cpu.hpp>
 #include <retort/backend/ops.hpp>
 #include <retort/backend/simd.hpp>
@@ -289,38 +290,35 @@ struct Elementwise {
     for (T& e : x) e = e > bound ? bound : e < -bound ? -bound : e;
   }
 
-  /// SGD with momentum as in Sutskever et al. 2013, in the form with the learning rate outside the velocity:
-  /// g += decay*w; v = momentum*v + g; w -= lr * (nesterov ? g + momentum*v : v). One pass.
-  template <class T>
-  static void sgd_step(Cpu& cpu, T lr, T momentum, T decay, bool nesterov, View<const T, 1> grad, View<T, 1> velocity, View<T, 1> weight) {
-    cpu.parallel(weight.size(), grain, [=](index_t begin, index_t end, int) {
-      for_lanes<T>(begin, end, [&]<class V>(index_t i, V*) {
-        const V w = load_as<V>(weight.data + i);
-        const V g = load_as<V>(grad.data + i) + V(decay) * w;
-        if (velocity.data == nullptr) {
-          store_as(weight.data + i, w - V(lr) * g);
-        } else {
-          const V v = V(momentum) * load_as<V>(velocity.data + i) + g;
-          store_as(velocity.data + i, v);
-          store_as(weight.data + i, w - V(lr) * (nesterov ? g + V(momentum) * v : v));
-        }
+  /// An optimiser's rule (functor/optimizer.hpp) on one parameter, in one pass.
+  template <class Rule, class T>
+  static void update(Cpu& cpu, const Rule& rule, const ParameterUpdate<T>& u) {
+    const auto with = [&](auto moments) {  // how many there are is no question to ask in the loop
+      constexpr int count = decltype(moments)::value;
+      cpu.parallel(u.size, grain, [=](index_t begin, index_t end, int) {
+        for_lanes<T>(begin, end, [&]<class V>(index_t i, V*) {
+          V w = load_as<V>(u.weight + i), m(T(0)), v(T(0));
+          if constexpr (count > 0) m = load_as<V>(u.first + i);
+          if constexpr (count > 1) v = load_as<V>(u.second + i);
+          rule(u.decays, load_as<V>(u.grad + i), w, count > 0 ? &m : nullptr, count > 1 ? &v : nullptr);
+          if constexpr (count > 0) store_as(u.first + i, m);
+          if constexpr (count > 1) store_as(u.second + i, v);
+          store_as(u.weight + i, w);
+        });
       });
-    });
+    };
+    if constexpr (Rule::moments == 2)
+      with(std::integral_constant<int, 2>{});
+    else if (u.first)
+      with(std::integral_constant<int, 1>{});
+    else
+      with(std::integral_constant<int, 0>{});
   }
-  /// Adam (Kingma & Ba 2015) with the two bias corrections given as factors; `decay` adds to the gradient (L2),
-  /// `decoupled` shrinks the weight by lr*decoupled instead (AdamW, Loshchilov & Hutter 2019).
-  template <class T>
-  static void adam_step(Cpu& cpu, T lr, T beta1, T beta2, T epsilon, T correction1, T correction2, T decay, T decoupled,
-                        View<const T, 1> grad, View<T, 1> m, View<T, 1> v, View<T, 1> weight) {
-    cpu.parallel(weight.size(), grain, [=](index_t begin, index_t end, int) {
-      for (index_t i = begin; i < end; ++i) {
-        const T w = weight.data[i] * (T(1) - lr * decoupled);
-        const T g = grad.data[i] + decay * weight.data[i];
-        m.data[i] = beta1 * m.data[i] + (T(1) - beta1) * g;
-        v.data[i] = beta2 * v.data[i] + (T(1) - beta2) * g * g;
-        weight.data[i] = w - lr * (m.data[i] * correction1) / (std::sqrt(v.data[i] * correction2) + epsilon);
-      }
-    });
+  /// The same on each entry of a table in the backend's memory; none is longer than `update_piece`.
+  static constexpr index_t update_piece = std::numeric_limits<index_t>::max();
+  template <class Rule, class T>
+  static void update(Cpu& cpu, const Rule& rule, View<const ParameterUpdate<T>, 1> table) {
+    for (const auto& u : table) update(cpu, rule, u);
   }
 
  private:

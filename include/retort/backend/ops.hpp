@@ -40,6 +40,17 @@ struct PoolGeometry {
   }
 };
 
+/// A parameter, or a piece of one, that an optimiser's step changes: an entry of the table that a backend's `update` takes.
+/// Pointers into the backend's memory; `first` and `second` are the moments, null where the rule keeps none.
+template <class T>
+struct ParameterUpdate {
+  const T* grad = nullptr;
+  T *weight = nullptr, *first = nullptr, *second = nullptr;
+  index_t size = 0;
+  bool decays = true;  ///< takes part in weight decay
+  friend constexpr bool operator==(const ParameterUpdate&, const ParameterUpdate&) = default;
+};
+
 /// Primary template: a backend specialises it.
 template <class B>
 struct Kernels;

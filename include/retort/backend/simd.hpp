@@ -2,6 +2,7 @@
 // One small SIMD type over the compilers' vector extensions. Hot kernels name their vectors instead of hoping for
 // auto-vectorisation, are correct with and without -ffast-math, and compile to SSE2, AVX2 or AVX-512 by the unit's flags.
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -162,6 +163,18 @@ struct Pack {
     if constexpr (std::is_same_v<T, float> && N == 8) return vector_type(_mm256_min_ps(__m256(a.v), __m256(b.v)));
 #endif
     return a.v < b.v ? a.v : b.v;
+  }
+  /// Rounded as the scalar function is. An instruction by name: a loop over std::sqrt stays one, since that may set errno.
+  friend RETORT_INLINE Pack sqrt(Pack a) {
+#if RETORT_VECTOR_BYTES == 64
+    if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_sqrt_ps(0xFFFF, __m512(a.v)));
+    if constexpr (std::is_same_v<T, double> && N == 8) return vector_type(_mm512_maskz_sqrt_pd(0xFF, __m512d(a.v)));
+#elif RETORT_VECTOR_BYTES == 32
+    if constexpr (std::is_same_v<T, float> && N == 8) return vector_type(_mm256_sqrt_ps(__m256(a.v)));
+    if constexpr (std::is_same_v<T, double> && N == 4) return vector_type(_mm256_sqrt_pd(__m256d(a.v)));
+#endif
+    for (int i = 0; i < N; ++i) a.v[i] = std::sqrt(a.v[i]);
+    return a;
   }
   /// a * b + c, contracted to one instruction where the target has it.
   friend RETORT_INLINE Pack fma(Pack a, Pack b, Pack c) { return a.v * b.v + c.v; }

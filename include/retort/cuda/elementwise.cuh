@@ -214,33 +214,19 @@ struct Clamp {
   T* x;
   __device__ void operator()(index_t i) const { x[i] = x[i] > bound ? bound : x[i] < -bound ? -bound : x[i]; }
 };
-template <class T>
-struct SgdStep {
-  T lr, momentum, decay;
-  bool nesterov;
-  const T* grad;
-  T *velocity, *weight;
+/// An optimiser's rule on entry i of a parameter.
+template <class Rule, class T>
+struct Update {
+  Rule rule;
+  ParameterUpdate<T> u;
   __device__ void operator()(index_t i) const {
-    const T w = weight[i], g = grad[i] + decay * w;
-    if (!velocity) {
-      weight[i] = w - lr * g;
-      return;
-    }
-    const T v = momentum * velocity[i] + g;
-    velocity[i] = v;
-    weight[i] = w - lr * (nesterov ? g + momentum * v : v);
-  }
-};
-template <class T>
-struct AdamStep {
-  T lr, beta1, beta2, epsilon, correction1, correction2, decay, decoupled;
-  const T* grad;
-  T *m, *v, *weight;
-  __device__ void operator()(index_t i) const {
-    const T w = weight[i] * (T(1) - lr * decoupled), g = grad[i] + decay * weight[i];
-    m[i] = beta1 * m[i] + (T(1) - beta1) * g;
-    v[i] = beta2 * v[i] + (T(1) - beta2) * g * g;
-    weight[i] = w - lr * (m[i] * correction1) / (std::sqrt(v[i] * correction2) + epsilon);
+    T w = u.weight[i], m(0), v(0);
+    if (u.first) m = u.first[i];
+    if (u.second) v = u.second[i];
+    rule(u.decays, u.grad[i], w, u.first ? &m : nullptr, u.second ? &v : nullptr);
+    if (u.first) u.first[i] = m;
+    if (u.second) u.second[i] = v;
+    u.weight[i] = w;
   }
 };
 template <class F, class T>
@@ -286,6 +272,13 @@ struct KinkMask {
   std::uint8_t* mask;
   __device__ void operator()(index_t i) const { mask[i] = x[i] > T(0); }
 };
+
+/// A block per entry of the table.
+template <class Rule, class T>
+__global__ static void __launch_bounds__(map_threads) update_pieces(const ParameterUpdate<T>* table, Rule rule) {
+  const Update<Rule, T> f{rule, table[blockIdx.x]};
+  for (index_t i = threadIdx.x; i < f.u.size; i += map_threads) f(i);
+}
 
 inline constexpr int reduce_threads = 256;
 
@@ -395,15 +388,16 @@ struct Elementwise {
   }
   template <class T>
   static void clamp(Cuda& cuda, T bound, View<T, 1> x) { map(cuda, "clamp", x.size(), elements::Clamp<T>{bound, x.data}); }
-  template <class T>
-  static void sgd_step(Cuda& cuda, T lr, T momentum, T decay, bool nesterov, View<const T, 1> grad, View<T, 1> velocity, View<T, 1> weight) {
-    map(cuda, "sgd_step", weight.size(), elements::SgdStep<T>{lr, momentum, decay, nesterov, grad.data, velocity.data, weight.data});
+  template <class Rule, class T>
+  static void update(Cuda& cuda, const Rule& rule, const ParameterUpdate<T>& u) {
+    map(cuda, "update", u.size, elements::Update<Rule, T>{rule, u});
   }
-  template <class T>
-  static void adam_step(Cuda& cuda, T lr, T beta1, T beta2, T epsilon, T correction1, T correction2, T decay, T decoupled,
-                        View<const T, 1> grad, View<T, 1> m, View<T, 1> v, View<T, 1> weight) {
-    map(cuda, "adam_step", weight.size(),
-        elements::AdamStep<T>{lr, beta1, beta2, epsilon, correction1, correction2, decay, decoupled, grad.data, m.data, v.data, weight.data});
+  /// Pieces of a size of which a large network has enough to fill the device, and each enough for every thread of its block.
+  static constexpr index_t update_piece = 4096;
+  /// One launch for the whole table.
+  template <class Rule, class T>
+  static void update(Cuda& cuda, const Rule& rule, View<const ParameterUpdate<T>, 1> table) {
+    launch(cuda, "update_pieces", &elements::update_pieces<Rule, T>, static_cast<unsigned>(table.size()), map_threads, table.data, rule);
   }
 
   template <class F, class T>

@@ -36,8 +36,9 @@ double search_perturbation(Tape<T, B>& tape, View<T, 2> delta, View<T, 2> m, Vie
     const Var<T, 1> loss = objective(tape, d);
     value = static_cast<double>(loss.value.data[0]);
     tape.backward(loss);
-    Kernels<B>::adam_step(backend, static_cast<T>(rate), T(0.9), T(0.999), T(1e-8), static_cast<T>(1 / (1 - std::pow(0.9, step))),
-                          static_cast<T>(1 / (1 - std::pow(0.999, step))), T(0), T(0), tape.gradient(d).flat(), m.flat(), v.flat(), delta.flat());
+    const functor::AdamStep<T> adam{static_cast<T>(rate), T(0.9), T(0.999), T(1e-8), static_cast<T>(1 / (1 - std::pow(0.9, step))),
+                                    static_cast<T>(1 / (1 - std::pow(0.999, step))), T(0), T(0)};
+    Kernels<B>::update(backend, adam, ParameterUpdate<T>{tape.gradient(d).data, delta.data, m.data, v.data, delta.size()});
   }
   return value;
 }

@@ -34,6 +34,10 @@ RETORT_HD T abs(T x) {
   return x < T(0) ? -x : x;
 }
 template <std::floating_point T>
+RETORT_HD T sqrt(T x) {
+  return std::sqrt(x);
+}
+template <std::floating_point T>
 RETORT_HD T exp(T x) {
   return std::exp(x);
 }

@@ -3,8 +3,10 @@
 // One contract: `opt.step(state, backend, parameters, lr)` consumes the gradients (their slots become unwritten);
 // parameters that no gradient reached stay as they are.
 
+#include <algorithm>
 #include <cmath>
 #include <retort/autograd/hvp.hpp>
+#include <retort/functor/optimizer.hpp>
 #include <retort/optim/schedule.hpp>
 #include <span>
 #include <string>
@@ -45,6 +47,50 @@ std::vector<Tensor<T, 1, B>> zeros_like(std::span<const ParameterRef<T>> paramet
   for (const auto& p : parameters) out.emplace_back(p.value.shape);
   return out;
 }
+
+/// The parameters of a learner that gradients have reached, as the table that the backend's kernel reads: one call of `update`,
+/// on a GPU one launch, for all of them. The table is made on the first step. A step that finds the same tensors allocates and
+/// copies nothing; where others got gradients, or memory has moved, the table is written anew, for which a GPU's stream is
+/// waited for.
+template <class T, class B>
+class UpdateTable {
+ public:
+  /// Consumes the gradients. `first` and `second` hold a moment for each parameter, or nothing.
+  View<const ParameterUpdate<T>, 1> take(std::span<const ParameterRef<T>> parameters, std::vector<Tensor<T, 1, B>>& first,
+                                         std::vector<Tensor<T, 1, B>>& second) {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const auto& p = parameters[i];
+      if (!p.slot->written) continue;
+      p.slot->written = false;
+      const auto at = [&](std::vector<Tensor<T, 1, B>>& moment, index_t begin) { return moment.empty() ? nullptr : moment[i].data() + begin; };
+      for (index_t begin = 0, size; begin < p.value.size(); begin += size) {
+        size = std::min(p.value.size() - begin, Kernels<B>::update_piece);
+        const ParameterUpdate<T> entry{p.slot->data + begin, p.value.data + begin, at(first, begin), at(second, begin), size, p.decay};
+        if (count == entries_.size()) entries_.emplace_back();
+        if (entries_[count] != entry) entries_[count] = entry, stale_ = true;
+        ++count;
+      }
+    }
+    const Shape<1> shape{static_cast<index_t>(count)};
+    if constexpr (B::host_accessible) {
+      return {entries_.data(), shape};
+    } else {
+      if (stale_) {
+        const Shape<1> all{static_cast<index_t>(entries_.size())};
+        if (copy_.size() < all.size()) copy_ = Tensor<ParameterUpdate<T>, 1, B>(all);
+        B::copy(copy_.data(), entries_.data(), entries_.size() * sizeof(ParameterUpdate<T>));
+        stale_ = false;
+      }
+      return {copy_.data(), shape};
+    }
+  }
+
+ private:
+  std::vector<ParameterUpdate<T>> entries_;
+  Tensor<ParameterUpdate<T>, 1, B> copy_;  ///< of the entries, where the backend cannot read the host's
+  bool stale_ = false;                     ///< the copy differs from them
+};
 }  // namespace detail
 
 /// Stochastic gradient descent with momentum, in PyTorch's convention: v = momentum*v + g, w -= lr*v.
@@ -57,6 +103,7 @@ struct Sgd {
   template <class T, class B>
   struct State {
     std::vector<Tensor<T, 1, B>> velocity;  ///< empty without momentum
+    detail::UpdateTable<T, B> table;
     template <class F>
     void visit(F&& f) {
       for (std::size_t i = 0; i < velocity.size(); ++i) f("velocity." + std::to_string(i), velocity[i].view());
@@ -66,18 +113,13 @@ struct Sgd {
   State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
     require<value_error>(lr >= 0 && momentum >= 0 && momentum < 1 && weight_decay >= 0, "Sgd: expected lr >= 0, 0 <= momentum < 1, "
                          "weight_decay >= 0, got ", lr, ", ", momentum, ", ", weight_decay);
-    return {momentum > 0 ? detail::zeros_like<T, B>(parameters) : std::vector<Tensor<T, 1, B>>{}};
+    return {momentum > 0 ? detail::zeros_like<T, B>(parameters) : std::vector<Tensor<T, 1, B>>{}, {}};
   }
   template <class T, class B>
   void step(State<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate) const {
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const auto& p = parameters[i];
-      if (!p.slot->written) continue;
-      Kernels<B>::sgd_step(backend, static_cast<T>(rate), T(momentum), p.decay ? T(weight_decay) : T(0), nesterov,
-                           View<const T, 1>{p.slot->data, p.value.shape},
-                           state.velocity.empty() ? View<T, 1>{} : state.velocity[i].view(), p.value);
-      p.slot->written = false;
-    }
+    std::vector<Tensor<T, 1, B>> none;
+    Kernels<B>::update(backend, functor::SgdStep<T>{static_cast<T>(rate), T(momentum), T(weight_decay), nesterov},
+                       state.table.take(parameters, state.velocity, none));
   }
   std::string describe() const {
     return retort::detail::concat("Sgd(lr ", lr, ", momentum ", momentum, ", weight_decay ", weight_decay, nesterov ? ", nesterov)" : ")");
@@ -89,6 +131,7 @@ template <class T, class B>
 struct AdamState {
   std::vector<Tensor<T, 1, B>> m, v;
   double steps = 0;
+  UpdateTable<T, B> table{};
   template <class F>
   void visit(F&& f) {
     for (std::size_t i = 0; i < m.size(); ++i) {
@@ -109,15 +152,10 @@ void adam(AdamState<T, B>& state, B& backend, std::span<const ParameterRef<T>> p
           double epsilon, double decay, double decoupled) {
   const double t = ++state.steps;
   const double c1 = 1 / (1 - std::pow(beta1, t)), c2 = 1 / (1 - std::pow(beta2, t));
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const auto& p = parameters[i];
-    if (!p.slot->written) continue;
-    Kernels<B>::adam_step(backend, static_cast<T>(rate), static_cast<T>(beta1), static_cast<T>(beta2), static_cast<T>(epsilon),
-                          static_cast<T>(c1), static_cast<T>(c2), p.decay ? static_cast<T>(decay) : T(0),
-                          p.decay ? static_cast<T>(decoupled) : T(0), View<const T, 1>{p.slot->data, p.value.shape},
-                          state.m[i].view(), state.v[i].view(), p.value);
-    p.slot->written = false;
-  }
+  Kernels<B>::update(backend,
+                     functor::AdamStep<T>{static_cast<T>(rate), static_cast<T>(beta1), static_cast<T>(beta2), static_cast<T>(epsilon),
+                                          static_cast<T>(c1), static_cast<T>(c2), static_cast<T>(decay), static_cast<T>(decoupled)},
+                     state.table.take(parameters, state.m, state.v));
 }
 }  // namespace detail
 

@@ -238,6 +238,8 @@ class Block {
 
 /// Kernels launched since the start, for tests that count.
 inline long launches = 0;
+/// Copies for which the host waited.
+inline long blocking_copies = 0;
 
 }  // namespace emulation
 
@@ -289,7 +291,10 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes
   emulation::DeviceMemory::Access open;
   return std::memmove(to, from, bytes), cudaSuccess;
 }
-inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) { return cudaMemcpyAsync(to, from, bytes, kind); }
+inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  ++emulation::blocking_copies;
+  return cudaMemcpyAsync(to, from, bytes, kind);
+}
 inline cudaError_t cudaMemsetAsync(void* p, int v, std::size_t bytes, cudaStream_t = nullptr) {
   emulation::DeviceMemory::Access open;
   return std::memset(p, v, bytes), cudaSuccess;
