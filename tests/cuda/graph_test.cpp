@@ -47,7 +47,7 @@ struct Pattern {
   Tensor<std::int32_t, 1, B> ptr = copied<B>(host.ptr), col = copied<B>(host.col), t_ptr = copied<B>(host.t_ptr), t_col = copied<B>(host.t_col),
                              t_entry = copied<B>(host.t_entry);
   index_t entries = static_cast<index_t>(host.col.size());
-  CsrView view() const { return {nodes, nodes, ptr.data(), col.data(), t_ptr.data(), t_col.data(), t_entry.data()}; }
+  CsrView view() const { return {nodes, nodes, entries, ptr.data(), col.data(), t_ptr.data(), t_col.data(), t_entry.data()}; }
 };
 
 /// Every graph operation with its gradients: what `f` gives, and the gradients to its arguments of a sum in which each entry
@@ -148,6 +148,25 @@ TEST_CASE("CUDA graph operations and their gradients: ragged rows, an empty one 
   CHECK(operations<double>(cuda, 8, 2) == operations<double>(cuda, 8, 2));
   const auto actual = operations<float>(cuda, 8, 2);
   same(RETORT_CPU_SIDE(operations<float>(cpu, 8, 2), actual), actual, tolerance<float>::value);
+}
+
+TEST_CASE_FIXTURE(Cuda, "the host knows how many entries a pattern on the device has") {
+  const Csr pattern = ragged();
+  cuda::Copies copies;
+  const CsrView edges = copies(pattern.view());
+  const auto x = tensor_of<Cuda>(Shape{nodes, index_t{4}}, normals<double>(nodes * 4, 1));
+  Tape<double, Cuda> tape(*this);
+  const auto v = tape.constant(x.view());
+#if !defined(RETORT_ON_DEVICE)
+  const long before = emulation::blocking_copies;
+#endif
+  const auto products = edge_products(tape, edges, v, v, 2);
+  CHECK(products.shape() == Shape{static_cast<index_t>(pattern.col.size()), 2});
+  CHECK_THROWS_AS(edge_softmax(tape, edges, v), shape_error);
+  CHECK_THROWS_AS(propagate(tape, edges, v, v), shape_error);
+#if !defined(RETORT_ON_DEVICE)
+  CHECK(emulation::blocking_copies == before);
+#endif
 }
 
 TEST_CASE_FIXTURE(Cuda, "positions that arrived in any order stand in order within their rows") {

@@ -15,7 +15,7 @@ TEST_CASE("graph operations: gradients") {
   Cpu cpu;
   const test::SmallGraph g(false);  // directed, a node without edges
   const CsrView& edges = g.view.edges;
-  auto x = test::randn(Shape{7, 6}, 1), y = test::randn(Shape{7, 6}, 2), w = test::randn(Shape{edges.entries(), 2}, 3), s = test::randn(Shape{7, 2}, 4),
+  auto x = test::randn(Shape{7, 6}, 1), y = test::randn(Shape{7, 6}, 2), w = test::randn(Shape{edges.entries, 2}, 3), s = test::randn(Shape{7, 2}, 4),
        r = test::randn(Shape{7, 2}, 5), c = test::randn(Shape{7, 6}, 6);
   const auto weigh = [&](auto& tape, auto v) {  // a scalar in which every entry has a factor of its own
     const View<double, 2> factor = tape.allocate(v.shape());
@@ -35,7 +35,7 @@ TEST_CASE("graph operations: gradients") {
         Tol::gradient);
   CHECK(grad_check(cpu, [&](auto& t, auto a, auto b) { return weigh(t, edge_sums(t, edges, a, b)); }, s, r).error < Tol::gradient);
   CHECK(grad_check(cpu, [&](auto& t, auto a) { return weigh(t, edge_softmax(t, edges, edge_sums(t, edges, a))); }, s).error < Tol::gradient);
-  auto one = test::randn(Shape{edges.entries(), 1}, 8);
+  auto one = test::randn(Shape{edges.entries, 1}, 8);
   CHECK(grad_check(cpu, [&](auto& t, auto a) { return weigh(t, edge_softmax(t, edges, a)); }, one).error < Tol::gradient);
   const std::int32_t ptr[] = {0, 3, 3, 7};
   const View<const std::int32_t, 1> segments{ptr, {4}};

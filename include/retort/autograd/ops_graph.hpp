@@ -138,15 +138,6 @@ struct ScatterRecord {
   }
 };
 
-/// The number of entries of a pattern that may lie where the host cannot read: waits for the device then.
-template <class B>
-index_t entries_of(B& backend, const CsrView& edges) {
-  return edges.ptr ? Kernels<B>::item(backend, edges.ptr + edges.rows) : 0;
-}
-/// The same, or where the host cannot read without waiting what the caller's values say.
-template <class B>
-index_t entries_or(const CsrView& edges, index_t said) { return B::host_accessible ? edges.entries() : said; }
-
 template <class T>
 void check_nodes(const char* op, const Var<T, 2>& x, index_t nodes) {
   require<shape_error>(x.extent(0) == nodes, op, ": values of shape ", to_string(x.shape()), " for a graph of ", nodes, " nodes");
@@ -171,9 +162,8 @@ Var<T, 2> propagate(Tape<T, B>& tape, const GraphView<T>& graph, Norm norm, Var<
 template <class T, class B>
 Var<T, 2> propagate(Tape<T, B>& tape, const CsrView& edges, Var<T, 2> weights, Var<T, 2> x) {
   detail::check_nodes("propagate", x, edges.columns);
-  const index_t entries = detail::entries_or<B>(edges, weights.extent(0));
-  require<shape_error>(weights.extent(0) == entries && x.extent(1) % weights.extent(1) == 0, "propagate: weights of shape ", to_string(weights.shape()),
-                       " for ", entries, " entries and values of shape ", to_string(x.shape()), "; the heads must divide the columns");
+  require<shape_error>(weights.extent(0) == edges.entries && x.extent(1) % weights.extent(1) == 0, "propagate: weights of shape ", to_string(weights.shape()),
+                       " for ", edges.entries, " entries and values of shape ", to_string(x.shape()), "; the heads must divide the columns");
   const View<T, 2> y = tape.allocate(Shape<2>{edges.rows, x.extent(1)});
   Kernels<B>::spmm(tape.backend(), edges.rows, edges.ptr, edges.col, weights.value.data, nullptr, static_cast<int>(weights.extent(1)), x.value, y, Write::replace);
   const Var<T, 2> out = tape.result(y, weights.slot || x.slot);
@@ -188,7 +178,7 @@ Var<T, 2> edge_products(Tape<T, B>& tape, const CsrView& edges, Var<T, 2> a, Var
   detail::check_nodes("edge_products", b, edges.columns);
   require<shape_error>(a.extent(1) == b.extent(1) && heads >= 1 && a.extent(1) % heads == 0, "edge_products: shapes ", to_string(a.shape()), " and ",
                        to_string(b.shape()), " with ", heads, " heads");
-  const View<T, 2> s = tape.allocate(Shape<2>{detail::entries_of(tape.backend(), edges), heads});
+  const View<T, 2> s = tape.allocate(Shape<2>{edges.entries, heads});
   Kernels<B>::sddmm(tape.backend(), edges.rows, edges.ptr, edges.col, heads, a.value, b.value, s.flat(), Write::replace);
   const Var<T, 2> out = tape.result(s, a.slot || b.slot);
   tape.record(detail::EdgeProductRecord<T>{edges, a, b, out});
@@ -201,7 +191,7 @@ Var<T, 2> edge_sums(Tape<T, B>& tape, const CsrView& edges, Var<T, 2> source, Va
   detail::check_nodes("edge_sums", source, edges.columns);
   require<shape_error>(!target.value.data || target.shape() == Shape<2>{edges.rows, source.extent(1)}, "edge_sums: shapes ", to_string(source.shape()), " and ",
                        to_string(target.shape()));
-  const View<T, 2> e = tape.allocate(Shape<2>{detail::entries_of(tape.backend(), edges), source.extent(1)});
+  const View<T, 2> e = tape.allocate(Shape<2>{edges.entries, source.extent(1)});
   Kernels<B>::entry_sums(tape.backend(), edges.rows, edges.ptr, edges.col, source.value, target.value, e);
   const Var<T, 2> out = tape.result(e, source.slot || target.slot);
   tape.record(detail::EdgeSumRecord<T>{edges, source, target, out});
@@ -211,8 +201,7 @@ Var<T, 2> edge_sums(Tape<T, B>& tape, const CsrView& edges, Var<T, 2> source, Va
 /// Softmax over the entries of each row (what a node hears), for each head.
 template <class T, class B>
 Var<T, 2> edge_softmax(Tape<T, B>& tape, const CsrView& edges, Var<T, 2> scores) {
-  const index_t entries = detail::entries_or<B>(edges, scores.extent(0));
-  require<shape_error>(scores.extent(0) == entries, "edge_softmax: scores of shape ", to_string(scores.shape()), " for ", entries, " entries");
+  require<shape_error>(scores.extent(0) == edges.entries, "edge_softmax: scores of shape ", to_string(scores.shape()), " for ", edges.entries, " entries");
   const View<T, 2> w = tape.allocate(scores.shape());
   Kernels<B>::segment_softmax(tape.backend(), edges.rows, edges.ptr, scores.value, w);
   const Var<T, 2> out = tape.result(w, scores.slot);

@@ -22,10 +22,9 @@ class Copies {
   }
   template <class V, int R>
   View<const V, R> operator()(View<const V, R> from) { return {(*this)(from.data, from.size()), from.shape}; }
-  /// `entries()` of the result reads device memory: not for the host.
   CsrView operator()(const CsrView& p) {
-    const index_t n = p.entries();
-    return {p.rows, p.columns, (*this)(p.ptr, p.rows + 1), (*this)(p.col, n), (*this)(p.t_ptr, p.columns + 1), (*this)(p.t_col, n), (*this)(p.t_entry, n)};
+    const index_t n = p.entries;
+    return {p.rows, p.columns, n, (*this)(p.ptr, p.rows + 1), (*this)(p.col, n), (*this)(p.t_ptr, p.columns + 1), (*this)(p.t_col, n), (*this)(p.t_entry, n)};
   }
 
  private:
@@ -44,8 +43,8 @@ class source::Dataset::State<T, Cuda, NodeDataset> {
     const GraphView<T>& from = *whole.graph;
     graph_.edges = copy_(from.edges);
     for (int n = 0; n < norm_count; ++n) {
-      graph_.weight[n] = copy_(from.weight[n], from.edges.entries());
-      graph_.t_weight[n] = copy_(from.t_weight[n], from.edges.entries());
+      graph_.weight[n] = copy_(from.weight[n], from.edges.entries);
+      graph_.t_weight[n] = copy_(from.t_weight[n], from.edges.entries);
     }
     graph_.labels = copy_(from.labels);
     graph_.sensitive = copy_(from.sensitive);

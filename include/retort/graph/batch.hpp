@@ -9,12 +9,12 @@
 namespace retort {
 
 /// A sparse pattern by rows and by columns. Row r's entries are ptr[r] .. ptr[r + 1]; entry e stands in column col[e]. The
-/// transposed one lists, for each column, rows (t_col) and the entry itself (t_entry).
+/// transposed one lists, for each column, rows (t_col) and the entry itself (t_entry). The arrays lie in a backend's memory, so
+/// the host asks `entries` how many there are, never ptr[rows].
 struct CsrView {
-  index_t rows = 0, columns = 0;
+  index_t rows = 0, columns = 0, entries = 0;
   const std::int32_t *ptr = nullptr, *col = nullptr;
   const std::int32_t *t_ptr = nullptr, *t_col = nullptr, *t_entry = nullptr;
-  index_t entries() const { return ptr ? ptr[rows] : 0; }
 };
 
 /// Owns a pattern. Reused: `clear`, fill `ptr` and `col`, `finish`.
@@ -45,7 +45,7 @@ struct Csr {
     t_ptr[0] = 0;
   }
   CsrView view() const {
-    return {static_cast<index_t>(ptr.size()) - 1, columns, ptr.data(), col.data(), t_ptr.data(), t_col.data(), t_entry.data()};
+    return {static_cast<index_t>(ptr.size()) - 1, columns, static_cast<index_t>(col.size()), ptr.data(), col.data(), t_ptr.data(), t_col.data(), t_entry.data()};
   }
 };
 
@@ -135,8 +135,8 @@ class Topology {
  private:
   void weigh(bool loops) {
     const CsrView p = pattern_.view();
-    for (auto& w : weight_) w.resize(static_cast<std::size_t>(p.entries()));
-    for (auto& w : t_weight_) w.resize(static_cast<std::size_t>(p.entries()));
+    for (auto& w : weight_) w.resize(static_cast<std::size_t>(p.entries));
+    for (auto& w : t_weight_) w.resize(static_cast<std::size_t>(p.entries));
     const T own = loops ? T(1) : T(0);
     for (index_t v = 0; v < p.rows; ++v) {
       const auto heard = static_cast<T>(p.ptr[v + 1] - p.ptr[v]), degree = heard - T(1) + own;

@@ -27,9 +27,9 @@ Var<T, 2> drop_linear(Pass<T, B>& pass, Var<T, 2> x, float p, Var<T, 2> w, Var<T
     const T* value = pass.graph->feature_value;
     if (drop) {
       require<value_error>(p < 1, "nn::graph: expected a dropout probability in [0, 1), got ", p);
-      auto* mask = tape.template allocate_raw<std::uint8_t>(pattern.entries());
-      Kernels<B>::dropout_mask(tape.backend(), pass.next_rng(), p, pattern.entries(), mask);
-      const View<T, 1> kept = tape.allocate(Shape<1>{pattern.entries()});
+      auto* mask = tape.template allocate_raw<std::uint8_t>(pattern.entries);
+      Kernels<B>::dropout_mask(tape.backend(), pass.next_rng(), p, pattern.entries, mask);
+      const View<T, 1> kept = tape.allocate(Shape<1>{pattern.entries});
       Kernels<B>::masked_scale(tape.backend(), mask, T(1) / (T(1) - static_cast<T>(p)), View<const T, 1>{value, kept.shape}, kept, Write::replace);
       value = kept.data;
     }
@@ -202,7 +202,7 @@ struct Appnp : Stateless {
     for (int k = 0; k < hops; ++k) {
       Var<T, 2> heard;
       if (pass.train && dropout > 0) {
-        const Var<T, 2> a = tape.constant(View<const T, 2>{g.weights(Norm::symmetric), {g.edges.entries(), 1}});
+        const Var<T, 2> a = tape.constant(View<const T, 2>{g.weights(Norm::symmetric), {g.edges.entries, 1}});
         heard = propagate(tape, g.edges, retort::dropout(tape, a, dropout, pass.next_rng()), z);
       } else {
         heard = propagate(tape, g, Norm::symmetric, z);
