@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
               bench::processor().c_str(), bench::measure_peak_flops() * 1e-9, TORCH_VERSION,
               at::get_cpu_capability().c_str(), __VERSION__);
   std::printf("Written by `sh benchmarks/peers/run.sh`: one process, candidates interleaved in rotating order, minimum of "
-              "13 rounds, thread processor time; milliseconds; a ratio above 1 means that Retort is faster than the best "
+              "the slices of 2 ms, thread processor time; milliseconds; a ratio above 1 means that Retort is faster than the best "
               "layout or phrasing of PyTorch. malloc keeps large buffers on both sides. Convolution and batch norm are called below "
               "PyTorch's autograd; losses and steps through it, from C++. Results are compared before timing.\n");
   for (const auto& [name, run] : groups)

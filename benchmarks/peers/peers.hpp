@@ -1,6 +1,8 @@
 #pragma once
 // Fair timing of the same work by several candidates in one process: warm up, calibrate the repetitions of each to a
-// slice of about 15 ms, then rounds in rotating order, and the minimum of each candidate. Thread processor time.
+// slice of about 2 ms, then rounds in rotating order, and the minimum of each candidate. Thread processor time. Slices are
+// short and many because what disturbs them (a neighbour on the same core) comes and goes within a second, and
+// takes more from code that keeps the core's units busy than from code that waits: the minimum should find each side alone.
 
 #include <algorithm>
 #include <cstdio>
@@ -18,14 +20,18 @@ struct Candidate {
   double seconds = 0;  ///< best per call, filled in by `race`
 };
 
-inline void race(std::vector<Candidate>& candidates, int rounds = 13, double (*clock)() = &bench::thread_seconds) {
-  constexpr double slice = 0.015;
+inline void race(std::vector<Candidate>& candidates, double (*clock)() = &bench::thread_seconds) {
+  constexpr double slice = 0.002, total = 1;  // seconds; of a candidate's slices together
+  constexpr int least = 13;
   std::vector<int> repetitions;
+  int rounds = 0;
   for (Candidate& c : candidates) {
     for (int i = 0; i < 3; ++i) c.run();
     const double start = clock();
     c.run();
-    repetitions.push_back(std::max(1, static_cast<int>(slice / (clock() - start))));
+    const double once = clock() - start;
+    repetitions.push_back(std::max(1, static_cast<int>(slice / once)));
+    rounds = std::max({rounds, least, static_cast<int>(total / (once * repetitions.back()))});
     c.seconds = 1e30;
   }
   for (int round = 0; round < rounds; ++round)

@@ -81,7 +81,7 @@ double peak_growth(const std::function<void()>& f) {
 void two_sides(const char* name, const std::function<void()>& ours, const std::function<void()>& torch_side, const double& mine, const double& theirs) {
   const double our_memory = peak_growth(ours), their_memory = peak_growth(torch_side);
   std::vector<Candidate> both{{"Retort", ours}, {"PyTorch", torch_side}};
-  race(both, 5);
+  race(both);
   require<value_error>(std::abs(mine - theirs) < 1e-3 * theirs, name, ": values ", mine, " and ", theirs);
   std::printf("| Retort | %.1f | %.1f |\n| PyTorch | %.1f | %.1f |\n| ratio | **%.2f** | **%.1f** |\n", both[0].seconds * 1e3, our_memory * 1e-6,
               both[1].seconds * 1e3, their_memory * 1e-6, both[1].seconds / both[0].seconds, their_memory / our_memory);

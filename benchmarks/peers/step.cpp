@@ -73,7 +73,7 @@ void threads() {
   std::printf("\n## Retort, two threads over one, wall clock\n\n| net | 1 thread | 2 threads | speed-up |\n|---|---|---|---|\n");
   const auto compare = [](const char* name, auto& one, auto& two) {
     std::vector<Candidate> both{{"1", [&] { one.step(); }}, {"2", [&] { two.step(); }}};
-    race(both, 21, &bench::wall_seconds);
+    race(both, &bench::wall_seconds);
     std::printf("| %s | %.3f | %.3f | **%.2f** |\n", name, both[0].seconds * 1e3, both[1].seconds * 1e3, both[0].seconds / both[1].seconds);
   };
   using bench::TrainingStep;
