@@ -20,7 +20,7 @@ struct deep_feature;
 
 auto mlp(index_t width) { return nn::sequential(nn::Linear{6, width}, nn::Relu{}, nn::Linear{width, 4}); }
 using Two = nn::Cohort<decltype(mlp(1)), decltype(mlp(1))>;
-using Dml = LabelsOnly<Two>::with_loss<loss::MutualLearning<nn::member<0>, nn::member<1>>>;
+using Mutual = LabelsOnly<Two>::with_loss<loss::MutualLearning<nn::member<0>, nn::member<1>>>;
 }  // namespace
 
 TEST_CASE("DML by definition: each peer's cross-entropy and the divergence from the other, which stands still") {
@@ -47,7 +47,7 @@ TEST_CASE("DML by definition: each peer's cross-entropy and the divergence from 
 TEST_CASE("DML trains two peers through the usual loop; its result answers as the first one") {
   const auto data = ::test::blobs(200, 6, 4, 1);
   Network<Two> peers(Two(mlp(8), mlp(12)), 1);
-  Dml method{teacher::None{}, peers};
+  Mutual method{teacher::None{}, peers};
   const Report report = fit(method, data, optim::Sgd{.lr = 0.1f}, {.epochs = 10}, callbacks::Accuracy{data});
   CHECK(report.final_metric("accuracy") > 0.8);
   CHECK(peers.parameter_count() == (6 * 8 + 8 + 8 * 4 + 4) + (6 * 12 + 12 + 12 * 4 + 4));

@@ -91,7 +91,7 @@ class Guide {
 };
 
 template <class T, class S, class G, class B = Cpu>
-using Disk = typename Hinton<T, S, B>::template with_loss<Scaffolded>::template with_censor<Guide<G>>;
+using DiskLike = typename Hinton<T, S, B>::template with_loss<Scaffolded>::template with_censor<Guide<G>>;
 
 // ---- ABD: a decorator of the student's step that adds h = dL_out/dtheta - eta * mixed product ----
 
@@ -331,7 +331,7 @@ TEST_CASE("DiSK-like: gradients of the scaffolded loss, alternation, frozen bloc
 
   Trained world;
   Network<Mlp> student(mlp(8, 4, 3), 2);
-  Disk<Mlp, Mlp, Mlp> method{world.teacher, student, Scaffolded{}, Guide<Mlp>(mlp(3, 8, 1))};
+  DiskLike<Mlp, Mlp, Mlp> method{world.teacher, student, Scaffolded{}, Guide<Mlp>(mlp(3, 8, 1))};
   const auto teacher_before = weights(world.teacher);
   const Report report = fit(method, world.data, optim::Sgd{.lr = 0.1f}, {.epochs = 4});
   CHECK(report.epochs.back().loss < report.epochs.front().loss);
@@ -348,7 +348,7 @@ TEST_CASE("DiSK-like: gradients of the scaffolded loss, alternation, frozen bloc
   // and in double precision the same alias compiles and runs
   Network<Mlp, Double<Cpu>> teacher64(mlp(8, 16, 3)), student64(mlp(8, 4, 3));
   teacher64.copy_from(world.teacher);
-  Disk<Mlp, Mlp, Mlp>::with_backend<Double<Cpu>> precise{teacher64, student64, Scaffolded{}, Guide<Mlp, Double<Cpu>>(mlp(3, 8, 1))};
+  DiskLike<Mlp, Mlp, Mlp>::with_backend<Double<Cpu>> precise{teacher64, student64, Scaffolded{}, Guide<Mlp, Double<Cpu>>(mlp(3, 8, 1))};
   CHECK(std::isfinite(fit(precise, world.data, optim::Sgd{.lr = 0.1f}, {.epochs = 2}).final_loss()));
 }
 
