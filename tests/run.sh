@@ -34,7 +34,7 @@ export RETORT_DATA_DIR="${RETORT_DATA_DIR:-}"
 
 # configure PRESET ARGUMENT...: configures build/PRESET.
 configure() {
-  set -- "$@" "-DCMAKE_CXX_COMPILER=$CXX" "-DRETORT_DATA_DIR=$RETORT_DATA_DIR"
+  set -- "$@" "-DCMAKE_CXX_COMPILER=$CXX" "-DRETORT_DATA_DIR=$RETORT_DATA_DIR" -DRETORT_EXAMPLE_OPTIONS=-O1
   # A cache of objects saves more than headers parsed once, and finds nothing behind them after a change of any header.
   command -v ccache > /dev/null && set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
   [ ! -e "build/$1/CMakeCache.txt" ] && command -v ninja > /dev/null && set -- "$@" -G Ninja
