@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
   fit(supervised, poisoned, optim::Adam{.lr = 3e-3f, .schedule = {.rule = optim::Cosine{}}}, {.epochs = 12, .batch_size = 64});
   // Unlearning ends where the student knows no more than chance; of eight permutations the one that tells most images apart.
   const defense::SuppressOptions suppress{.lambda = 0.1, .shuffle = {.layers = 2}, .until = 1, .bound = 1, .selection = {.best = true}};
-  auto patches = source::make_patches(source::dead_leaves(512, 512, 1, 1).view(), 5000, 8, 1);
+  auto patches = source::make_patches(source::dead_leaves(512, 512, 1, 1).view(), brief ? 2500 : 5000, 8, 1);
   source::match_brightness(patches.inputs.view(), pixel_mean, pixel_deviation);
   io::save_png((out / "anti_backdoor.png").string(), io::contact_sheet(patches.inputs.view().rows(0, 60), 12, 0, 1, 8).view());
   patches = normalised(std::move(patches));
