@@ -85,6 +85,8 @@ const Case cases[] = {
     {{}, {1, 3, 3, 1}, 1},
     {{}, {1, 1, 1, 4}, 6},                                                         // one pixel, all border
     {{}, {2, 4, 70, 8}, 48},                                                       // wide rows
+    {{}, {2, 4, 8, 20}, 64},                                                       // tiles of three vectors, channel tails
+    {{.stride = 2}, {1, 8, 8, 24}, 28},
     {{.kernel_h = 1, .kernel_w = 1, .padding = 0}, {2, 6, 5, 12}, 20},             // pointwise
     {{.kernel_h = 1, .kernel_w = 1, .stride = 2, .padding = 0}, {2, 7, 7, 8}, 16}, // residual shortcut
     {{.stride = 2}, {2, 9, 9, 6}, 10},

@@ -43,9 +43,11 @@ struct Convolution {
                       .columns = co / g.groups, .groups = g.groups};
     T* const panels = cpu.scratch().template allocate<T>(sweep.template panel_size<T>() * g.groups);
     for (index_t group = 0; group < g.groups; ++group)
-      for (index_t j = 0; j < sweep.columns; j += panel_width<T>)
-        pack_panel(panels + group * sweep.template panel_size<T>() + j * sweep.taps(),
-                   w.data + group * sweep.columns + j, co, 1, sweep.taps(), std::min(sweep.columns - j, panel_width<T>));
+      for (index_t j = 0, columns; j < sweep.columns; j += columns) {
+        columns = panel_columns<T>(sweep.columns - j, sweep.out_w);
+        pack_panel(panels + group * sweep.template panel_size<T>() + j * sweep.taps(), w.data + group * sweep.columns + j, co, 1,
+                   sweep.taps(), columns);
+      }
     cpu.parallel(x.extent(0), 1, [&](index_t first, index_t last, int worker) {
       for (index_t n = first; n < last; ++n)
         correlate(cpu.scratch(worker), sweep, x.row(n), x.row(last), panels, y.row(n), job);
@@ -83,9 +85,9 @@ struct Convolution {
         ArenaScope scope(cpu.scratch());
         T* const panels = cpu.scratch().template allocate<T>(sweep.template panel_size<T>() * g.groups);
         for (index_t group = 0; group < g.groups; ++group)
-          for (index_t j = 0; j < sweep.columns; j += panel_width<T>) {
+          for (index_t j = 0, columns; j < sweep.columns; j += columns) {
+            columns = panel_columns<T>(sweep.columns - j, sweep.out_w);
             T* panel = panels + group * sweep.template panel_size<T>() + j * sweep.taps();
-            const index_t columns = std::min(sweep.columns - j, panel_width<T>);
             for (index_t a = h.taps - 1; a >= 0; --a)
               for (index_t b = v.taps - 1; b >= 0; --b, panel += sweep.depth * packed_stride<T>(columns)) {
                 const index_t tap = (h.first + a * g.stride) * g.kernel_w + v.first + b * g.stride;
@@ -167,7 +169,7 @@ struct Convolution {
     /// Elements of the packed taps of one group.
     template <class T>
     index_t panel_size() const {
-      return taps() * ((columns + panel_width<T> - 1) / panel_width<T> * panel_width<T>);
+      return taps() * packed_stride<T>(columns);
     }
     /// Columns of the source that one row of output touches, and elements of that row when packed.
     index_t span() const { return (out_w - 1) * step + kernel_w; }
@@ -245,8 +247,9 @@ struct Convolution {
         const T* const following = x + h1 * s.width * s.pixel;
         Ahead ahead(following, following + std::min(end - following, rows * s.step * s.width * s.pixel),
                     (r1 - r0) * ((s.columns + panel_width<T> - 1) / panel_width<T>));
-        for (index_t j = 0; j < s.columns; j += panel_width<T>) {
-          const index_t columns = std::min(s.columns - j, panel_width<T>), at = group * s.columns + j;
+        for (index_t j = 0, columns; j < s.columns; j += columns) {
+          columns = panel_columns<T>(s.columns - j, s.out_w);
+          const index_t at = group * s.columns + j;
           const T* panel = panels + group * s.template panel_size<T>() + j * s.taps();
           const index_t tiles = tile_count<T>(s.out_w, columns);
           const bool shared = columns <= simd::native_lanes<T> && s.kernel_w == 3 && s.step == 1;
@@ -307,7 +310,7 @@ struct Convolution {
         const T *const next_x = below ? x.row(n0) + h1 * s.width * ci : x.row(n1),
                 *const next_dy = below ? dy.row(n0) + r1 * out_w * co : dy.row(n1);
         const index_t turns = g.groups * ((s.columns + panel_width<T> - 1) / panel_width<T>) * s.kernel_h *
-                              tile_count<T>(s.kernel_w * s.depth, s.columns);
+                              tile_count<T>(s.kernel_w * s.depth, std::min(s.columns, panel_width<T>));
         Ahead ahead_x(next_x, next_x + std::min(x.row(last) - next_x, images * rows * s.step * s.width * ci), turns);
         Ahead ahead_dy(next_dy, next_dy + std::min(dy.row(last) - next_dy, images * rows * out_w * co), turns);
         for (index_t group = 0; group < g.groups; ++group) {

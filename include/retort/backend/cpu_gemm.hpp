@@ -92,7 +92,7 @@ struct Gemm {
     constexpr index_t most_n = 8 * panel_width<T>;
     const index_t n = c.extent(1), k = a.extent(A == Rows::contiguous ? 0 : 1), lda = a.extent(1), ldb = b.extent(1);
     const index_t blocks = k_blocks<T>(k), padded_n = (n + panel_width<T> - 1) / panel_width<T> * panel_width<T>;
-    const index_t tiles = tile_count<T>(last - first, n);
+    const index_t tiles = tile_count<T>(last - first, std::min(n, panel_width<T>));
     // Few rows do not repay the copy of a panel that can be read in place.
     const bool in_place = !shared && !b_transposed && tiles <= 4;
 

@@ -30,12 +30,15 @@ struct TileJob {
 /// Rows of the largest tile of `vectors` vectors, chosen so that accumulators, the vectors of b and one broadcast value
 /// fill the registers. With one vector per row every product needs its own load, so more rows share each load of b.
 template <int Vectors>
-inline constexpr int max_tile_rows = RETORT_VECTOR_REGISTERS == 32 ? (Vectors == 1 ? 16 : 12) : (Vectors == 1 ? 8 : 6);
+inline constexpr int max_tile_rows = RETORT_VECTOR_REGISTERS == 32 ? (Vectors == 1 ? 16 : 12)
+                                                                   : (Vectors == 1 ? 8 : Vectors == 2 ? 6 : 4);
 
 /// Vectors per row of a full tile, and the columns they hold: the width of packed panels.
 inline constexpr int tile_vectors = 2;
 template <class T>
 inline constexpr index_t panel_width = tile_vectors * simd::native_lanes<T>;
+/// Whether tiles of strided rows may have one vector more, see `panel_columns`.
+inline constexpr bool has_wide_tiles = RETORT_VECTOR_BYTES == 32;
 
 /// One tile of M rows and V vectors, of which `columns` columns are stored. With several `Taps`, b has that many
 /// operands and tap t meets row i + t of a: c[i][j] sums a[i + t][k] * b[t][k][j]. Neighbouring pixels of a convolution
@@ -48,11 +51,11 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
   if constexpr (A == Rows::strided)
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)  // claims the lines of the result while the products are summed
-#pragma GCC unroll 2
+#pragma GCC unroll 3
       for (int v = 0; v < V; ++v) __builtin_prefetch(c + i * job.c_stride + v * P::lanes, 1);
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
     for (int v = 0; v < V; ++v) acc[i][v] = P(T{0});
 
   const index_t as = job.a_stride, bs = job.b_stride, bt = job.b_tap, length = job.length;
@@ -72,15 +75,18 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
         P bv[Taps][V];
 #pragma GCC unroll 3
         for (int t = 0; t < Taps; ++t)
-#pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) bv[t][v] = P::load(bp + t * bt + v * P::lanes);
+#pragma GCC unroll 3
+          for (int v = 0; v < V; ++v) {
+            bv[t][v] = P::load(bp + t * bt + v * P::lanes);
+            if constexpr (V > tile_vectors) simd::keep(bv[t][v]);
+          }
 #pragma GCC unroll 18
         for (int i = 0; i < rows; ++i) {
           const P s(A == Rows::contiguous ? ap[0][i] : ap[i / 3][(i % 3) * as + k]);
 #pragma GCC unroll 3
           for (int t = 0; t < Taps; ++t)
             if (i - t >= 0 && i - t < M)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
               for (int v = 0; v < V; ++v) acc[i - t][v] = fma(s, bv[t][v], acc[i - t][v]);
         }
         if constexpr (A == Rows::contiguous) ap[0] += as;
@@ -92,7 +98,7 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
     alignas(64) T full[M][V * P::lanes];
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
       for (int v = 0; v < V; ++v) acc[i][v].store(&full[i][v * P::lanes]);
     const int last = (columns - 1) / P::lanes * P::lanes;  // first column of the last, partial vector
     for (int i = 0; i < M; ++i)
@@ -108,7 +114,7 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
     return;
   }
   if (job.bias) {
-#pragma GCC unroll 2
+#pragma GCC unroll 3
     for (int v = 0; v < V; ++v) {
       const P bias = P::load(job.bias + v * P::lanes);
 #pragma GCC unroll 16
@@ -118,18 +124,18 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
   if (job.add) {
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
       for (int v = 0; v < V; ++v) acc[i][v] += P::load(c + i * job.c_stride + v * P::lanes);
   }
   if (job.relu) {
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
       for (int v = 0; v < V; ++v) acc[i][v] = max(P(T{0}), acc[i][v]);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
     for (int v = 0; v < V; ++v) acc[i][v].store(c + i * job.c_stride + v * P::lanes);
 }
 
@@ -144,12 +150,20 @@ template <Rows A, int V, int Taps, class T>
 inline constexpr auto tiles_by_rows =
     tile_instances<A, V, Taps, T>(std::make_integer_sequence<int, max_tile_rows<V>>{});
 
-/// Runs the tile instance of `rows` rows and as many vectors as `columns` needs. At most max_tile_rows and panel_width.
+/// Vectors that hold `columns` columns.
+template <class T>
+constexpr int vectors_of(index_t columns) {
+  return static_cast<int>((columns + simd::native_lanes<T> - 1) / simd::native_lanes<T>);
+}
+
+/// Runs the tile instance of `rows` rows, at most max_tile_rows, and as many vectors as `columns` needs.
 template <Rows A, class T>
 void run_tile(int rows, int columns, const TileJob<T>& job, const T* a, const T* b, T* c) {
   const auto at = static_cast<std::size_t>(rows - 1);
-  const bool narrow = columns <= simd::native_lanes<T>;
-  (narrow ? tiles_by_rows<A, 1, 1, T>[at] : tiles_by_rows<A, tile_vectors, 1, T>[at])(job, a, b, c, columns);
+  const int vectors = vectors_of<T>(columns);
+  if constexpr (A == Rows::strided && has_wide_tiles)
+    if (vectors > tile_vectors) return tiles_by_rows<A, tile_vectors + 1, 1, T>[at](job, a, b, c, columns);
+  (vectors == 1 ? tiles_by_rows<A, 1, 1, T>[at] : tiles_by_rows<A, tile_vectors, 1, T>[at])(job, a, b, c, columns);
 }
 
 /// The tile of one vector whose rows share three taps.
@@ -158,17 +172,29 @@ void run_shared_tile(int rows, int columns, const TileJob<T>& job, const T* a, c
   tiles_by_rows<Rows::strided, 1, 3, T>[static_cast<std::size_t>(rows - 1)](job, a, b, c, columns);
 }
 
-/// Number of tiles to cut `rows` rows into, so that none is above the maximum; they are to be near-equal.
+/// Number of tiles to cut `rows` rows of one panel into, so that none is above the maximum; they are to be near-equal.
 template <class T>
 constexpr index_t tile_count(index_t rows, index_t columns) {
-  const index_t most = columns <= simd::native_lanes<T> ? max_tile_rows<1> : max_tile_rows<tile_vectors>;
+  const int vectors = vectors_of<T>(columns);
+  const index_t most = vectors == 1 ? max_tile_rows<1> : vectors == 2 ? max_tile_rows<2> : max_tile_rows<3>;
   return (rows + most - 1) / most;
 }
 
-/// Stride of a packed panel that holds `columns` columns: one vector, or a full tile.
+/// Columns of the next panel of `left`, for tiles cut from `rows` strided rows. With 16 registers, rows of eight would make
+/// tiles of 4 x 2 vectors, whose eight sums wait for each other; 4 x 3 keeps twelve under way. Three are taken where they
+/// give a tile more sums and leave no single vector over.
+template <class T>
+constexpr index_t panel_columns(index_t left, index_t rows) {
+  constexpr index_t wide = panel_width<T> + simd::native_lanes<T>;
+  const int vectors = vectors_of<T>(left);
+  const bool more = 3 * tile_count<T>(rows, panel_width<T>) > 2 * tile_count<T>(rows, wide);
+  return std::min(left, has_wide_tiles && more && vectors >= 3 && vectors != 4 ? wide : panel_width<T>);
+}
+
+/// Stride of a packed panel that holds `columns` columns: whole vectors.
 template <class T>
 constexpr index_t packed_stride(index_t columns) {
-  return columns <= simd::native_lanes<T> ? simd::native_lanes<T> : panel_width<T>;
+  return vectors_of<T>(columns) * simd::native_lanes<T>;
 }
 
 /// Rows of `a` and `b` taken alternately, from the lower or the upper half of the lanes.

@@ -220,6 +220,16 @@ RETORT_INLINE bool any(const Mask& m) {
   return all != 0;
 }
 
+/// Has x in a register from here on. Compilers short of registers otherwise read a value again from memory in each of its uses.
+template <class T, int N>
+RETORT_INLINE void keep(Pack<T, N>& x) {
+#if RETORT_VECTOR_BYTES == 32
+  if constexpr (sizeof(T) * N == 32) asm("" : "+x"(x.v));
+#else
+  static_cast<void>(x);
+#endif
+}
+
 /// Lanes of the native vector of this translation unit.
 template <class T>
 inline constexpr int native_lanes = RETORT_VECTOR_BYTES / static_cast<int>(sizeof(T));
