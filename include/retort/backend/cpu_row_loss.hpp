@@ -415,7 +415,7 @@ class Evaluation {
       });
     };
     const auto body = [&](index_t at, auto part, All& sums) __attribute__((always_inline)) {
-      if constexpr (Fused) w.ahead.fetch(at);
+      if (Fused && at % w.ahead.line == 0) w.ahead.fetch(at);
       P gradient(T(0));
       each([&](auto i) __attribute__((always_inline)) {
         if constexpr (!StateAt<i>::closed) {

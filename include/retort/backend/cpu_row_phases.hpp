@@ -42,11 +42,40 @@ struct Rest {
   RETORT_INLINE P keep(P v, P other) const { return select(mask(), v, other); }
 };
 
+/// What to bring into cache while a row is computed on: the next row, and where this row's gradient will go.
+template <class T>
+struct Ahead {
+  const T *student, *teacher, *gradient;
+  static constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));
+  /// The cache line of class i.
+  RETORT_INLINE void fetch(index_t i) const {
+    __builtin_prefetch(student + i);
+    __builtin_prefetch(teacher + i);
+    __builtin_prefetch(gradient + i, 1);
+  }
+};
+
 /// f(offset, Whole or Rest) over a row.
 template <class T, class F>
 RETORT_INLINE void sweep(index_t width, F&& f) {
   constexpr int lanes = simd::native_lanes<T>;
   index_t i = 0;
+  for (; i + lanes <= width; i += lanes) f(i, Whole<T>{});
+  if (i < width) f(i, Rest<T>{static_cast<int>(width - i)});
+}
+
+/// The same with `ahead`'s lines asked for on the way.
+template <class T, class F>
+RETORT_INLINE void sweep(index_t width, const Ahead<T>& ahead, F&& f) {
+  constexpr int lanes = simd::native_lanes<T>;
+  constexpr index_t line = Ahead<T>::line;
+  index_t i = 0;
+  for (; i + line <= width; i += line) {
+    ahead.fetch(i);
+#pragma GCC unroll 4
+    for (index_t j = 0; j < line; j += lanes) f(i + j, Whole<T>{});
+  }
+  if (i < width) ahead.fetch(i);
   for (; i + lanes <= width; i += lanes) f(i, Whole<T>{});
   if (i < width) f(i, Rest<T>{static_cast<int>(width - i)});
 }
@@ -96,18 +125,6 @@ struct Softmaxes {
   T* e[2] = {};
   T scale[2] = {}, shift[2] = {}, inverse[2] = {}, log_sum[2] = {};
   T forward_kl{}, reverse_kl{}, cross_entropy{}, mean_log_p{};
-};
-
-/// What to bring into cache while a row is computed on: the next row, and where this row's gradient will go.
-template <class T>
-struct Ahead {
-  const T *student, *teacher, *gradient;
-  RETORT_INLINE void fetch(index_t i) const {
-    if (i * static_cast<index_t>(sizeof(T)) % 64 != 0) return;  // once per cache line
-    __builtin_prefetch(student + i);
-    __builtin_prefetch(teacher + i);
-    __builtin_prefetch(gradient + i, 1);
-  }
 };
 
 /// Number of squarings that turn exponentials at a temperature into those at one: 1, 2, 3 for 2, 4, 8, else 0.
@@ -179,12 +196,14 @@ __attribute__((flatten, noinline)) Sums<T> exponentials(const Softmaxes<T>& s, c
   P total[2] = {zero, zero}, total_one[2] = {zero, zero}, gap_f = zero, gap_r = zero, cross = zero, sum_y = zero;
   const auto body = [&](index_t i, auto part) __attribute__((always_inline)) {
     P y[2], e[2];
-    ahead.fetch(i);
-    const auto side = [&]<int K>(std::integral_constant<int, K>, const T* logits) __attribute__((always_inline)) {
-      constexpr unsigned kept = K == 0 ? keep_student : keep_teacher;
+    if (Around && i % ahead.line == 0) ahead.fetch(i);
+    const auto exponent = [&]<int K>(std::integral_constant<int, K>, const T* logits) __attribute__((always_inline)) {
       y[K] = fma(part.load(logits + i), scale[K], shift[K]);
       if constexpr (Around) y[K] = part.keep(y[K], zero);  // a class that is left out may lie anywhere
-      e[K] = exp2_nonpositive(y[K]);
+      e[K] = y[K];
+    };
+    const auto sum = [&]<int K>(std::integral_constant<int, K>) __attribute__((always_inline)) {
+      constexpr unsigned kept = K == 0 ? keep_student : keep_teacher;
       if constexpr (Bits & kept) part.store(out[K] + i, e[K]);
       total[K] += part.keep(e[K], zero);
       if constexpr (Square & (K == 0 ? of_student : of_teacher)) {
@@ -196,8 +215,16 @@ __attribute__((flatten, noinline)) Sums<T> exponentials(const Softmaxes<T>& s, c
         total_one[K] += part.keep(x, zero);
       }
     };
-    if constexpr (Bits & of_student) side(std::integral_constant<int, 0>{}, z);
-    if constexpr (Bits & of_teacher) side(std::integral_constant<int, 1>{}, t);
+    constexpr std::integral_constant<int, 0> student;
+    constexpr std::integral_constant<int, 1> teacher;
+    if constexpr (Bits & of_student) exponent(student, z);
+    if constexpr (Bits & of_teacher) exponent(teacher, t);
+    if constexpr ((Bits & sides) == sides)
+      exp2_nonpositive(e);
+    else
+      e[Bits & of_student ? 0 : 1] = exp2_nonpositive(e[Bits & of_student ? 0 : 1]);
+    if constexpr (Bits & of_student) sum(student);
+    if constexpr (Bits & of_teacher) sum(teacher);
     if constexpr (sums_y) sum_y += part.keep(y[0], zero);
     if constexpr (Bits & with_forward) gap_f = part.keep(fma(e[1], y[1] - y[0], gap_f), gap_f);
     if constexpr (Bits & with_reverse) gap_r = part.keep(fma(e[0], y[0] - y[1], gap_r), gap_r);
@@ -206,7 +233,7 @@ __attribute__((flatten, noinline)) Sums<T> exponentials(const Softmaxes<T>& s, c
   if constexpr (Around)
     sweep_around<T>(width, hole, body);
   else
-    sweep<T>(width, body);
+    sweep<T>(width, ahead, body);
   Sums<T> sums;
   for (int k = 0; k < 2; ++k) sums.total[k] = total[k].sum(), at_one.total[k] = total_one[k].sum();
   sums.gap_f = gap_f.sum();

@@ -79,15 +79,25 @@ RETORT_INLINE IntVector<N> nearest(Pack<T, N> y, Pack<T, N> half) {
   return __builtin_convertvector((y + half).v, IntVector<N>);
 }
 
-/// 2^y = 2^whole * 2^r with r = y - whole in [-1/2, 1/2].
-template <class T, int N>
-RETORT_INLINE Pack<T, N> exp2_split(Pack<T, N> y, IntVector<N> whole) {
+/// The same of K packs in lockstep: a chain of products alone leaves most of the machine idle.
+template <int From = 0, class P, class T, int C, int K>
+RETORT_INLINE void polynomial(const P (&x)[K], const T (&c)[C], P (&out)[K]) {
+  if constexpr (From + 1 < C) polynomial<From + 1>(x, c, out);
+#pragma GCC unroll 2
+  for (int k = 0; k < K; ++k) out[k] = From + 1 < C ? fma(out[k], x[k], P(c[From])) : P(c[From]);
+}
+
+/// 2^y = 2^whole * 2^r with r = y - whole in [-1/2, 1/2], of K packs in lockstep.
+template <class T, int N, int K>
+RETORT_INLINE void exp2_split(Pack<T, N> (&y)[K], const IntVector<N> (&whole)[K]) {
   using P = Pack<T, N>;
-  const P r = y - P(__builtin_convertvector(whole, typename P::vector_type));
-  P p;
+  using Bits = BitsVector<T, N>;
+  P r[K];
+#pragma GCC unroll 2
+  for (int k = 0; k < K; ++k) r[k] = y[k] - P(__builtin_convertvector(whole[k], typename P::vector_type));
   if constexpr (sizeof(T) == 4) {
     constexpr T c[] = {1.f, 6.931469776e-1f, 2.402224209e-1f, 5.550733743e-2f, 9.671512653e-3f, 1.326472752e-3f};
-    p = polynomial(r, c);
+    polynomial(r, c, y);
   } else {
     constexpr T c[] = {1.,
                        6.931471805599453258e-1,
@@ -101,15 +111,15 @@ RETORT_INLINE Pack<T, N> exp2_split(Pack<T, N> y, IntVector<N> whole) {
                        1.0178199576815802044e-7,
                        7.0737832417910573793e-9,
                        4.4347705024668643059e-10};
-    p = polynomial(r, c);
+    polynomial(r, c, y);
   }
-  using Bits = BitsVector<T, N>;
-  Bits bits;
-  std::memcpy(&bits, &p.v, sizeof(bits));
-  bits += __builtin_convertvector(whole, Bits) << Ieee<T>::mantissa;
-  typename P::vector_type out;
-  std::memcpy(&out, &bits, sizeof(out));
-  return P(out);
+#pragma GCC unroll 2
+  for (int k = 0; k < K; ++k) {
+    Bits bits;
+    std::memcpy(&bits, &y[k].v, sizeof(bits));
+    bits += __builtin_convertvector(whole[k], Bits) << Ieee<T>::mantissa;
+    std::memcpy(&y[k].v, &bits, sizeof(bits));
+  }
 }
 
 template <class F, class T, int N>
@@ -122,16 +132,27 @@ RETORT_INLINE Pack<T, N> lane_by_lane(F f, Pack<T, N> x) {
 
 }  // namespace detail
 
-/// 2^y for y <= 1/2: the exponential of a softmax, whose arguments are never positive. Below the normal range the result
-/// is 0 or the smallest normal number, by instruction set; NaN stays NaN.
+/// y = 2^y for y <= 1/2, the exponential of a softmax, whose arguments are never positive: of K packs in lockstep. Below the
+/// normal range the result is 0 or the smallest normal number, by instruction set; NaN stays NaN.
+template <class T, int N, int K>
+RETORT_INLINE void exp2_nonpositive(Pack<T, N> (&y)[K]) {
+  if constexpr (requires { detail::exp2_whole_range(y[0]); }) {
+#pragma GCC unroll 2
+    for (int k = 0; k < K; ++k) y[k] = detail::exp2_whole_range(y[k]);
+  } else {
+    detail::IntVector<N> whole[K];
+#pragma GCC unroll 2
+    for (int k = 0; k < K; ++k) y[k] = max(Pack<T, N>(T(detail::Ieee<T>::lowest_exponent)), y[k]);
+#pragma GCC unroll 2
+    for (int k = 0; k < K; ++k) whole[k] = detail::nearest(y[k], Pack<T, N>(T(-0.5)));
+    detail::exp2_split(y, whole);
+  }
+}
 template <class T, int N>
 RETORT_INLINE Pack<T, N> exp2_nonpositive(Pack<T, N> y) {
-  if constexpr (requires { detail::exp2_whole_range(y); }) {
-    return detail::exp2_whole_range(y);
-  } else {
-    y = max(Pack<T, N>(T(detail::Ieee<T>::lowest_exponent)), y);
-    return detail::exp2_split(y, detail::nearest(y, Pack<T, N>(T(-0.5))));
-  }
+  Pack<T, N> one[] = {y};
+  exp2_nonpositive(one);
+  return one[0];
 }
 
 /// e^x; at the ends of the normal range it saturates or, by instruction set, becomes 0 or infinite.
@@ -143,8 +164,10 @@ RETORT_INLINE Pack<T, N> exp(Pack<T, N> x) {
     return detail::exp2_whole_range(y);
   } else {
     constexpr T lowest = T(detail::Ieee<T>::lowest_exponent);
-    y = min(P(-lowest + 1), max(P(lowest), y));
-    return detail::exp2_split(y, detail::nearest(y, select(y < P(T(0)), P(T(-0.5)), P(T(0.5)))));
+    P one[] = {min(P(-lowest + 1), max(P(lowest), y))};
+    const detail::IntVector<N> whole[] = {detail::nearest(one[0], select(one[0] < P(T(0)), P(T(-0.5)), P(T(0.5))))};
+    detail::exp2_split(one, whole);
+    return one[0];
   }
 }
 

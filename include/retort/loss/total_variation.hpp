@@ -15,6 +15,12 @@ struct TotalVariation {
   static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true};
   static constexpr const char* name = "TotalVariation";
 
+  /// sign(q - p); between -1 and 1 where they differ by less than 1e-38. A product and two bounds in place of comparisons.
+  template <class V>
+  RETORT_HD V keep(const BasicCell<V>& c) const {
+    using namespace math;
+    return min(max((c.student.p - c.teacher.p) * V(1e38f), V(-1)), V(1));
+  }
   template <class V>
   struct Acc {
     V value, pull;
@@ -25,8 +31,7 @@ struct TotalVariation {
   }
   template <class V>
   RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    const V sign = towards(c);
-    return {a.value + (c.student.p - c.teacher.p) * sign, a.pull + c.student.p * sign};
+    return {a.value + (c.student.p - c.teacher.p) * c.kept, a.pull + c.student.p * c.kept};
   }
   template <class V>
   RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
@@ -38,15 +43,7 @@ struct TotalVariation {
   }
   template <class V, class T>
   RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(0.5 * weight)) * c.student.p * (towards(c) - V(a.pull));
-  }
-
- private:
-  /// sign(q - p); between -1 and 1 where they differ by less than 1e-38. A product and two bounds in place of comparisons.
-  template <class V>
-  RETORT_HD V towards(const BasicCell<V>& c) const {
-    using namespace math;
-    return min(max((c.student.p - c.teacher.p) * V(1e38f), V(-1)), V(1));
+    return V(T(0.5 * weight)) * c.student.p * (c.kept - V(a.pull));
   }
 };
 
