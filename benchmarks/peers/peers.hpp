@@ -17,13 +17,14 @@ namespace peers {
 struct Candidate {
   std::string name;
   std::function<void()> run;
-  double seconds = 0;  ///< best per call, filled in by `race`
+  double seconds = 0, median = 0;  ///< best and median per call, filled in by `race`
 };
 
 inline void race(std::vector<Candidate>& candidates, double (*clock)() = &bench::thread_seconds) {
   constexpr double slice = 0.002, total = 1;  // seconds; of a candidate's slices together
   constexpr int least = 13;
   std::vector<int> repetitions;
+  std::vector<std::vector<double>> slices(candidates.size());
   int rounds = 0;
   for (Candidate& c : candidates) {
     for (int i = 0; i < 3; ++i) c.run();
@@ -32,16 +33,19 @@ inline void race(std::vector<Candidate>& candidates, double (*clock)() = &bench:
     const double once = clock() - start;
     repetitions.push_back(std::max(1, static_cast<int>(slice / once)));
     rounds = std::max({rounds, least, static_cast<int>(total / (once * repetitions.back()))});
-    c.seconds = 1e30;
   }
   for (int round = 0; round < rounds; ++round)
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       const std::size_t at = (i + static_cast<std::size_t>(round)) % candidates.size();
       const double start = clock();
       for (int r = 0; r < repetitions[at]; ++r) candidates[at].run();
-      candidates[at].seconds =
-          std::min(candidates[at].seconds, (clock() - start) / repetitions[at]);
+      slices[at].push_back((clock() - start) / repetitions[at]);
     }
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    std::sort(slices[i].begin(), slices[i].end());
+    candidates[i].seconds = slices[i].front();
+    candidates[i].median = slices[i][slices[i].size() / 2];
+  }
 }
 
 /// Races the candidates, Retort first, and prints a table row: each time, and Retort's ratio to the best of the others.

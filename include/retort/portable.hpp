@@ -67,6 +67,7 @@
 #include <retort/student/ema.hpp>
 #include <retort/student/two_channel.hpp>
 #include <retort/teacher/cached.hpp>
+#include <retort/teacher/in_training.hpp>
 #include <retort/train/callbacks.hpp>
 #include <retort/train/chains.hpp>
 #include <retort/train/fit.hpp>

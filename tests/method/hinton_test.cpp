@@ -4,6 +4,7 @@
 #include <retort/method/hinton.hpp>
 #include <retort/student/ema.hpp>
 #include <retort/teacher/cached.hpp>
+#include <retort/teacher/in_training.hpp>
 #include <retort/train/fit.hpp>
 
 #include "support.hpp"
@@ -71,6 +72,32 @@ TEST_CASE("labels only, Hinton, cached and ensemble teachers learn a separable t
       teacher::Ensemble(teacher::ProbabilityMean{4}, Frozen(teacher), Frozen(teacher)), student::Ema<StudentNet>(fourth, 0.9), {}};
   fit(mean, data, optim::Adam{.lr = 0.01f}, options);
   CHECK(accuracy_of(mean.student_policy().result(), data) > 0.9);
+}
+
+TEST_CASE("a teacher in training mode moves its running statistics and nothing else; a frozen one moves nothing") {
+  using Net = nn::Sequential<nn::Linear, nn::BatchNorm, nn::Relu, nn::Linear>;
+  const auto data = test::blobs(300, 8, 3, 1);
+  Network<Net> teacher(Net(nn::Linear{8, 16}, nn::BatchNorm{16}, nn::Relu{}, nn::Linear{16, 3}), 1);
+  LabelsOnly<Net> supervised{teacher::None{}, teacher};
+  fit(supervised, data, optim::Sgd{.lr = 0.1f, .momentum = 0.9f}, {.epochs = 6, .seed = 3});
+  const auto parameters = [&] {
+    std::vector<float> out;
+    teacher.visit([&](const std::string&, auto& p) {
+      if constexpr (requires { p.slot; }) out.insert(out.end(), p.value.begin(), p.value.end());
+    });
+    return out;
+  };
+  const auto all = weights(teacher), learned = parameters();
+  const auto distil = [&](auto method) { fit(method, data, optim::Sgd{.lr = 0.05f, .momentum = 0.9f}, {.epochs = 8, .seed = 7}); };
+
+  Network<StudentNet> a(student_net(), 2), b(student_net(), 2);
+  distil(Hinton<Net, StudentNet>{teacher, a});
+  CHECK(weights(teacher) == all);
+  distil(Hinton<teacher::InTraining<Net>, StudentNet>{teacher, b});
+  CHECK(parameters() == learned);
+  CHECK(weights(teacher) != all);
+  CHECK(weights(b) != weights(a));
+  CHECK(accuracy_of(b, data) > 0.9);
 }
 
 TEST_CASE("probability mean: the mixed logits reproduce the mean probabilities at the temperature") {

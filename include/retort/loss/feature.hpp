@@ -242,6 +242,7 @@ inline double overhaul_margin(double gamma, double beta) {
 /// channel, sum over channels and positions of the batch mean of (s - m)^2 [s > m, t <= m] + (s - t)^2 [s > t, m < t <= 0]
 /// + (s - t)^2 [t > 0]. The teacher's tap must be an nn::Reveal<Tag, nn::BatchNorm>. In a method:
 /// `OnEachTap<OverhaulFeature, connect::Pointwise<>, stage1, stage2, stage3>{.weight = 1e-3, .decay = 0.5}`.
+/// As published (mdistiller) its teacher is left in training mode: teacher::InTraining.
 struct OverhaulFeature {
   static constexpr bool needs_batch_norm = true;
 
