@@ -16,7 +16,7 @@ for step in "$@"; do
   case $step in
     build)
       g++ -std=c++20 -c tests/main.cpp -o "$build/main.o" &
-      for name in row_loss ops method graph; do
+      for name in row_loss ops method graph replay; do
         nv -x cu -DRETORT_ON_DEVICE -c "tests/cuda/${name}_test.cpp" -o "$build/$name.device.o" &
         g++ -std=c++20 -O1 -Itests/cuda/emulation -Iinclude -Itests -c "tests/cuda/${name}_test.cpp" -o "$build/$name.emulated.o" &
       done

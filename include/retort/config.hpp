@@ -33,6 +33,16 @@
 #error "retort needs GCC 12 or Clang 14 or newer: its CPU kernels use the vector extensions of these compilers"
 #endif
 
+// Sets the bytes between the members of an object to zero, where the compiler can: two equal objects then have equal bytes.
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_clear_padding)
+#define RETORT_CLEAR_PADDING(object) __builtin_clear_padding(&(object))
+#endif
+#endif
+#if !defined(RETORT_CLEAR_PADDING)
+#define RETORT_CLEAR_PADDING(object) static_cast<void>(object)
+#endif
+
 // What launches kernels lives in an inline namespace that carries the architectures it was compiled for, so that objects
 // built for different GPUs can be linked together.
 #if defined(__CUDA_ARCH_LIST__)

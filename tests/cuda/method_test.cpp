@@ -55,16 +55,30 @@ struct Fail {
   }
 };
 
+/// Takes down what became of the steps as graphs.
+struct Graphs {
+  ReplayRecord record;
+  template <class S>
+  void on_train_end(S& session) {
+    if constexpr (requires { session.backend().replay_record(); }) record = session.backend().replay_record();
+  }
+};
+
 /// The student's weights after a few epochs.
 template <class Method, class Backend, class... Rest>
-std::vector<double> train(const FitOptions& options, Rest&&... rest) {
+std::vector<double> train(Graphs& graphs, const FitOptions& options, Rest&&... rest) {
   Network<Net, Backend> teacher(network(6), 1), student(network(4), 2);
   Method method{teacher, student, std::forward<Rest>(rest)...};
   const auto data = images();
-  const Report report = fit(method, data, optim::Adam{.lr = 0.01f, .clip = {.norm = 1}}, options, callbacks::Accuracy{data});
+  const Report report = fit(method, data, optim::Adam{.lr = 0.01f, .schedule = {.rule = optim::Cosine{}}, .clip = {.norm = 1}}, options, callbacks::Accuracy{data}, graphs);
   std::vector<double> out{report.final_metric("accuracy"), report.epochs.back().loss};
   append_tensors(student, out);
   return out;
+}
+
+FitOptions graphs_of(FitOptions options) {
+  options.cuda_graphs = true;
+  return options;
 }
 
 }  // namespace
@@ -72,11 +86,22 @@ std::vector<double> train(const FitOptions& options, Rest&&... rest) {
 TEST_CASE("soft targets: one method text on both backends") {
   using Cpu64 = Double<Cpu>;
   using Cuda64 = Double<Cuda>;
-  const FitOptions options{.epochs = 2, .batch_size = 8, .seed = 3};
+  const FitOptions options{.epochs = 2, .batch_size = 7, .seed = 3};
   using Soft = Hinton<Net, Net, Cpu64>;
   const loss::HintonLoss loss{.soft = {.temperature = 4, .weight = 0.9}, .hard = {.weight = 0.1}};
-  const auto cuda = train<Soft::with_backend<Cuda64>, Cuda64>(options, loss);
-  same(RETORT_CPU_SIDE((train<Soft, Cpu64>(options, loss)), cuda), cuda, 1e-9);
+  Graphs off, on;
+  const auto cuda = train<Soft::with_backend<Cuda64>, Cuda64>(off, options, loss);
+  same(RETORT_CPU_SIDE((train<Soft, Cpu64>(off, options, loss)), cuda), cuda, 1e-9);
+
+  // As graphs: the rate, the masks of dropout, the bias corrections and the factor of the clipped norm change from step to step.
+  CHECK(train<Soft::with_backend<Cuda64>, Cuda64>(on, graphs_of(options), loss) == cuda);
+  CHECK(off.record.segments == 0);
+  CHECK(on.record.segments == 10);  // four batches, the last one smaller, in each of two epochs; two tables are copied in the first
+  CHECK(on.record.replayed == 3);
+  CHECK(on.record.captured == 2);
+  CHECK(on.record.patched > 0);
+  CHECK(on.record.launches > 60);
+  MESSAGE(on.record.describe());
 }
 
 TEST_CASE("DiSK with a learned guide: one method text on both backends") {
@@ -87,8 +112,14 @@ TEST_CASE("DiSK with a learned guide: one method text on both backends") {
   using Scaffold = Disk<Net, Net, std::remove_cvref_t<decltype(guide)>, censor::TeacherLogits, Cpu64>;
   const loss::ScaffoldedSoftTargets loss{.help = {2}};
   using OnDevice = Scaffold::with_backend<Cuda64>;
-  const auto cuda = train<OnDevice, Cuda64>(options, loss, typename OnDevice::censor(guide));
-  same(RETORT_CPU_SIDE((train<Scaffold, Cpu64>(options, loss, typename Scaffold::censor(guide))), cuda), cuda, 1e-9);
+  Graphs off, on;
+  const auto cuda = train<OnDevice, Cuda64>(off, options, loss, typename OnDevice::censor(guide));
+  same(RETORT_CPU_SIDE((train<Scaffold, Cpu64>(off, options, loss, typename Scaffold::censor(guide))), cuda), cuda, 1e-9);
+
+  // The guide reads what its penalty came to: its turns are pieces between the reads; the student's are whole.
+  CHECK(train<OnDevice, Cuda64>(on, graphs_of(options), loss, typename OnDevice::censor(guide)) == cuda);
+  CHECK(on.record.replayed > on.record.segments / 3);
+  MESSAGE(on.record.describe());
 }
 
 namespace {
@@ -169,14 +200,14 @@ std::vector<double> stepped(B& backend, const Optimizer& optimizer) {
   for (int step = 0; step < 4; ++step) {
     for (std::size_t i = 0; i < slot.size(); ++i) slot[i].written = i != 3 || step >= 2;
 #if !defined(RETORT_ON_DEVICE)
-    const long launches = emulation::launches, copies = emulation::blocking_copies;
+    const long launches = emulation::launches, waits = emulation::waits;
     const std::size_t used = emulation::DeviceMemory::instance().used;
 #endif
     learner.step(backend, step, 4);
 #if !defined(RETORT_ON_DEVICE)
     if constexpr (!B::host_accessible) {
       CHECK(emulation::launches - launches == 1);
-      CHECK(emulation::blocking_copies - copies == (step % 2 == 0));  // of the table: new at first, and when a tensor joined
+      CHECK(emulation::waits - waits == (step % 2 == 0));  // of the table: new at first, and when a tensor joined
       if (step % 2 == 1) CHECK(emulation::DeviceMemory::instance().used == used);
     }
 #endif

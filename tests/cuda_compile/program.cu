@@ -1,4 +1,4 @@
-// A whole method on the CUDA backend, compiled and linked by nvcc: convolutions, batch norm, soft targets, Adam, SGD. Run on a
+// A whole method on the CUDA backend, compiled and linked by nvcc: convolutions, batch norm, soft targets, Adam, SGD, steps as graphs. Run on a
 // device it must learn; without one it is skipped.
 
 #include <cstdio>
@@ -10,6 +10,15 @@ using Net = nn::Sequential<nn::Conv2d, nn::BatchNorm, nn::Relu, nn::MaxPool, nn:
 static Net network(index_t width) {
   return Net(nn::Conv2d{.in = 1, .out = width}, nn::BatchNorm{width}, nn::Relu{}, nn::MaxPool{}, nn::Flatten{}, nn::Linear{16 * width, 10});
 }
+
+/// Takes down what became of the steps as graphs.
+struct Graphs {
+  ReplayRecord record;
+  template <class S>
+  void on_train_end(S& session) {
+    record = session.backend().replay_record();
+  }
+};
 
 int main() {
   int devices = 0;
@@ -30,7 +39,9 @@ int main() {
   LabelsOnly<Net, Cuda> supervised{teacher::None{}, teacher};
   fit(supervised, data, optim::Adam{.lr = 0.01f}, {.epochs = 5, .seed = 1});
   Hinton<Net, Net, Cuda> method{teacher, student, {.soft = {.temperature = 4, .weight = 0.9}, .hard = {.weight = 0.1}}};
-  const Report report = fit(method, data, optim::Sgd{.lr = 0.05f, .momentum = 0.9f}, {.epochs = 10, .seed = 1}, callbacks::Accuracy{data});
+  Graphs graphs;
+  const Report report = fit(method, data, optim::Sgd{.lr = 0.05f, .momentum = 0.9f}, {.epochs = 10, .seed = 1, .cuda_graphs = true}, callbacks::Accuracy{data}, graphs);
+  std::printf("steps as graphs: %s\n", graphs.record.describe().c_str());
   std::printf("accuracy %g\n", report.final_metric("accuracy"));
-  return report.final_metric("accuracy") > 0.8 ? 0 : 1;
+  return report.final_metric("accuracy") > 0.8 && graphs.record.replayed > 0 ? 0 : 1;
 }

@@ -1,9 +1,11 @@
 #pragma once
 // The CUDA backend's context and memory policy. Host code: needs the toolkit's headers and libraries, not nvcc.
 
+#include <memory>
 #include <retort/core/arena.hpp>
 #include <retort/core/tensor.hpp>
 #include <retort/cuda/error.hpp>
+#include <retort/cuda/replay.hpp>
 
 namespace retort {
 
@@ -26,7 +28,9 @@ class Cuda {
     cuda::check(cudaStreamCreate(&stream_), "cudaStreamCreate");
   }
   ~Cuda() {
+    replay_.reset();
     if (blas_) cublasDestroy(blas_);
+    deallocate(workspace_);
     cudaStreamDestroy(stream_);
   }
   Cuda(const Cuda&) = delete;
@@ -47,14 +51,46 @@ class Cuda {
       cuda::check(cublasCreate(&blas_), "cublasCreate");
       cuda::check(cublasSetStream(blas_, stream_), "cublasSetStream");
       set_math();
+      if (replay_) set_workspace();
     }
     return blas_;
   }
+  /// From here on, steps (begin_step to end_step) are replayed as CUDA graphs where they repeat: see cuda/replay.hpp. The
+  /// results are the same bits. Off by default.
+  void replay_steps(bool on) {
+    if (on == static_cast<bool>(replay_)) return;
+    replay_ = on ? std::make_unique<cuda::Replay>(stream_, this) : nullptr;
+    if (on && blas_) set_workspace();
+  }
+  /// Around the launches of one step. A step that fails is left by abandon_step: what was held back is never launched.
+  void begin_step() {
+    if (replay_) replay_->begin();
+  }
+  void end_step() {
+    if (replay_) replay_->end();
+  }
+  void abandon_step() {
+    if (replay_) replay_->discard();
+  }
+  /// Where launches go while a step is gathered; null when there is none.
+  cuda::Replay* replay() const { return replay_ && replay_->open() ? replay_.get() : nullptr; }
+  /// What became of the steps so far; empty when they are not replayed.
+  ReplayRecord replay_record() const { return replay_ ? replay_->record() : ReplayRecord{}; }
   /// Scratch memory for one kernel or one composite operation; use with ArenaScope. Reuse is safe: the stream is in order.
   Arena<Cuda>& scratch() { return scratch_; }
 
   /// Waits for everything launched so far; throws the error of whatever failed meanwhile.
-  void synchronize() const { cuda::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
+  void synchronize() const {
+    if (replay_) replay_->split();
+    cuda::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  }
+  /// Copies between host and device, either way, after everything launched so far, and waits. Inside a step use this, not
+  /// `copy`, which knows no context.
+  void transfer(void* to, const void* from, std::size_t bytes) const {
+    if (replay_) replay_->split();
+    if (bytes > 0) cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "cudaMemcpyAsync");
+    cuda::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  }
 
   /// Throws cuda_error when another device is the thread's current one.
   void require_current() const {
@@ -78,12 +114,26 @@ class Cuda {
     return p;
   }
   static void deallocate(void* p) { cudaFree(p); }  // may come when the context is gone: nothing to report then
-  static void fill_zero(void* p, std::size_t bytes) { cuda::check(cudaMemset(p, 0, bytes), "cudaMemset"); }
+  static void fill_zero(void* p, std::size_t bytes) { outside_replay(cudaMemset(p, 0, bytes), "cudaMemset"); }
   static void copy(void* to, const void* from, std::size_t bytes) {
-    if (bytes > 0) cuda::check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "cudaMemcpy");
+    if (bytes > 0) outside_replay(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "cudaMemcpy");
   }
 
  private:
+  static void outside_replay(cudaError_t status, const char* what) {
+    if (status == cudaErrorStreamCaptureImplicit || status == cudaErrorStreamCaptureUnsupported || status == cudaErrorStreamCaptureInvalidated) {
+      cudaGetLastError();
+      throw cuda_error(detail::concat("CUDA: ", what, " in the middle of a step that is replayed as a graph: it would come before the launches that are held "
+                                      "back. Use Cuda::transfer of the tape's backend, or train without FitOptions::cuda_graphs"));
+    }
+    cuda::check(status, what);
+  }
+  /// Products that become parts of graphs must find their workspace: cuBLAS would otherwise allocate in mid-capture.
+  void set_workspace() {
+    constexpr std::size_t bytes = std::size_t{32} << 20;  // what cuBLAS itself takes on sm_90
+    if (!workspace_) workspace_ = allocate(bytes);
+    cuda::check(cublasSetWorkspace(blas_, workspace_, bytes), "cublasSetWorkspace");
+  }
   void set_math() {
     cuda::check(cublasSetMathMode(blas_, tf32_ ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
   }
@@ -92,6 +142,8 @@ class Cuda {
   cublasHandle_t blas_{};
   bool tf32_ = false;
   Arena<Cuda> scratch_;
+  void* workspace_ = nullptr;
+  std::unique_ptr<cuda::Replay> replay_;
 };
 
 }  // namespace retort

@@ -280,18 +280,49 @@ __global__ static void __launch_bounds__(map_threads) update_pieces(const Parame
   for (index_t i = threadIdx.x; i < f.u.size; i += map_threads) f(i);
 }
 
+// Rules for tables of gradients, in the form of an optimiser's (functor/optimizer.hpp): what is stepped is the gradient.
+template <class T>
+struct ClampRule {
+  T bound;
+  __device__ void operator()(bool, T grad, T& out, T*, T*) const { out = grad > bound ? bound : grad < -bound ? -bound : grad; }
+};
+template <class T>
+struct ScaleRule {
+  const T* factor;
+  __device__ void operator()(bool, T grad, T& out, T*, T*) const { out = factor[0] * grad; }
+};
+
 inline constexpr int reduce_threads = 256;
 
-/// One partial sum per block, over a contiguous part of x; accumulated in double.
+/// The sum of x[first, last), or of the squares, by a block of reduce_threads; in double.
 template <class T>
-__global__ static void __launch_bounds__(reduce_threads) partial_sums(const T* x, index_t n, bool squares, double* partial) {
-  const index_t first = n * blockIdx.x / gridDim.x, last = n * (blockIdx.x + index_t{1}) / gridDim.x;
+__device__ inline double block_sum(const T* x, index_t first, index_t last, bool squares) {
   double sum = 0;
   for (index_t i = first + threadIdx.x; i < last; i += reduce_threads) {
     const double v = static_cast<double>(x[i]);
     sum += squares ? v * v : v;
   }
-  sum = Group<reduce_threads>::sum(sum);
+  return Group<reduce_threads>::sum(sum);
+}
+/// The sum of squares of each entry of a table, in double.
+template <class T>
+__global__ static void __launch_bounds__(reduce_threads) squares_of_pieces(const ParameterUpdate<T>* table, double* partial) {
+  const double sum = block_sum(table[blockIdx.x].grad, index_t{0}, table[blockIdx.x].size, true);
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+/// factor[0] = what brings the norm down to `bound`, 1 for a norm within it.
+template <class T>
+__global__ static void __launch_bounds__(reduce_threads) norm_factor(const double* partial, int count, double bound, T* factor) {
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += reduce_threads) sum += partial[i];
+  const double norm = std::sqrt(Group<reduce_threads>::sum(sum));
+  if (threadIdx.x == 0) factor[0] = norm > bound ? static_cast<T>(bound / norm) : T(1);
+}
+
+/// One partial sum per block, over a contiguous part of x; accumulated in double.
+template <class T>
+__global__ static void __launch_bounds__(reduce_threads) partial_sums(const T* x, index_t n, bool squares, double* partial) {
+  const double sum = block_sum(x, n * blockIdx.x / gridDim.x, n * (blockIdx.x + index_t{1}) / gridDim.x, squares);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 template <class T>
@@ -356,9 +387,9 @@ struct Elementwise {
   }
   /// The value behind a pointer to device memory; waits for the device.
   template <class T>
-  static T item(Cuda&, const T* at) {
+  static T item(Cuda& cuda, const T* at) {
     T out;
-    Cuda::copy(&out, at, sizeof(T));
+    cuda.transfer(&out, at, sizeof(T));
     return out;
   }
 
@@ -398,6 +429,19 @@ struct Elementwise {
   template <class Rule, class T>
   static void update(Cuda& cuda, const Rule& rule, View<const ParameterUpdate<T>, 1> table) {
     launch(cuda, "update_pieces", &elements::update_pieces<Rule, T>, static_cast<unsigned>(table.size()), map_threads, table.data, rule);
+  }
+  /// Clips each entry of the gradients to [-bound, bound], in place.
+  template <class T>
+  static void clip_values(Cuda& cuda, T bound, View<const ParameterUpdate<T>, 1> table) { update(cuda, elements::ClampRule<T>{bound}, table); }
+  /// Scales the gradients of a table, in place, to a norm of at most `bound` all together. Nothing is read back.
+  template <class T>
+  static void clip_norm(Cuda& cuda, double bound, View<const ParameterUpdate<T>, 1> table) {
+    const ArenaScope scope(cuda.scratch());
+    double* partial = cuda.scratch().template allocate<double>(table.size());
+    T* factor = cuda.scratch().template allocate<T>(1);
+    launch(cuda, "clip_norm", &elements::squares_of_pieces<T>, static_cast<unsigned>(table.size()), elements::reduce_threads, table.data, partial);
+    launch(cuda, "clip_norm", &elements::norm_factor<T>, 1, elements::reduce_threads, partial, static_cast<int>(table.size()), bound, factor);
+    update(cuda, elements::ScaleRule<T>{factor}, table);
   }
 
   template <class F, class T>

@@ -23,6 +23,22 @@ struct BiasAct {
     y[i] = relu && !(v > T(0)) ? T(0) : v;
   }
 };
+/// A product as cuBLAS takes it: c = op(a) op(b) + beta c, column-major.
+template <class T>
+struct Product {
+  cublasOperation_t ta, tb;
+  int m, n, k, lda, ldb;
+  T beta;
+  const T *a, *b;
+  T* c;
+  void operator()(Cuda& cuda) const {
+    const T alpha(1);
+    if constexpr (sizeof(T) == 4)
+      check(cublasSgemm(cuda.blas(), ta, tb, m, n, k, &alpha, a, lda, b, ldb, &beta, c, m), "gemm");
+    else
+      check(cublasDgemm(cuda.blas(), ta, tb, m, n, k, &alpha, a, lda, b, ldb, &beta, c, m), "gemm");
+  }
+};
 }  // namespace products
 
 struct Gemm {
@@ -39,17 +55,13 @@ struct Gemm {
     if (m == 0 || n == 0) return;
     constexpr index_t most = (index_t{1} << 31) - 1;
     require<cuda_error>(m <= most && n <= most && k <= most, "gemm: cuBLAS takes extents below 2^31, got ", m, " x ", n, " x ", k);
-    const T alpha(1), beta = write == Write::add ? T(1) : T(0);
     const auto op = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-    const auto call = [&](auto f) {
-      check(f(cuda.blas(), op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), &alpha, b.data,
-              static_cast<int>(b.shape[1]), a.data, static_cast<int>(a.shape[1]), &beta, c.data, static_cast<int>(n)),
-            "gemm");
-    };
-    if constexpr (sizeof(T) == 4)
-      call(&cublasSgemm);
+    const products::Product<T> product{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), static_cast<int>(b.shape[1]),
+                                       static_cast<int>(a.shape[1]), write == Write::add ? T(1) : T(0), b.data, a.data, c.data};
+    if (Replay* replay = cuda.replay())
+      replay->call<Cuda>("gemm", product);
     else
-      call(&cublasDgemm);
+      product(cuda);
     if (bias || epilogue == Epilogue::relu)
       map(cuda, "gemm epilogue", c.size(), products::BiasAct<T>{bias, c.data, n, epilogue == Epilogue::relu});
   }

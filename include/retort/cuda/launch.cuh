@@ -18,11 +18,12 @@ inline namespace RETORT_CUDA_ABI {
 inline constexpr int warp_size = 32;
 inline constexpr unsigned all_lanes = 0xffffffffu;
 
-/// Launches on the context's stream and checks; with RETORT_CUDA_SYNC_CHECK defined also waits, so that an error is
+/// Launches on the context's stream and checks, or hands the launch to the step that is being gathered (cuda/replay.hpp); with RETORT_CUDA_SYNC_CHECK defined also waits, so that an error is
 /// reported where it was made. Does nothing for an empty grid.
 template <class... P, class... A>
 void launch(const Cuda& cuda, const char* what, void (*kernel)(P...), dim3 grid, dim3 block, A... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (Replay* replay = cuda.replay()) return replay->kernel<P...>(what, kernel, grid, block, static_cast<P>(arguments)...);
   std::tuple<P...> values(static_cast<P>(arguments)...);
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     void* pointers[] = {static_cast<void*>(&std::get<I>(values))...};

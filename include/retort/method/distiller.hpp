@@ -39,6 +39,29 @@ template <class P, class B>
 struct rebound<P, B> {
   using type = typename P::template rebind<B>;
 };
+
+/// The launches of one step of a backend that gathers them; nothing for others. Left without close(), the step has failed.
+template <class B>
+class StepScope {
+ public:
+  explicit StepScope(B& backend) : backend_(backend) {
+    if constexpr (requires { backend.begin_step(); }) backend_.begin_step();
+  }
+  void close() {
+    open_ = false;
+    if constexpr (requires(B& b) { b.end_step(); }) backend_.end_step();
+  }
+  ~StepScope() {
+    if constexpr (requires(B& b) { b.abandon_step(); })
+      if (open_) backend_.abandon_step();
+  }
+  StepScope(const StepScope&) = delete;
+  StepScope& operator=(const StepScope&) = delete;
+
+ private:
+  B& backend_;
+  bool open_ = true;
+};
 }  // namespace detail
 
 /// A policy for another backend: its `rebind<B>` where it has one (it holds networks or tensors), else itself.
@@ -153,32 +176,50 @@ class Distiller {
     return plan;
   }
 
+  /// What a turn's objective came to. On the CPU the number is known, and was checked, before the backward pass; a device's is
+  /// read when it is asked for, so that the host can prepare something else meanwhile.
+  class Outcome {
+   public:
+    Outcome(tape_type& tape, Var<scalar, 1> value, const Progress& progress, const char* what)
+        : tape_(&tape), value_(value), epoch_(progress.epoch), step_(progress.step), what_(what) {
+      if constexpr (context::host_accessible) number_ = read();
+    }
+    /// Call it before the tape's next reset. Throws value_error when it is not finite.
+    double value() {
+      if constexpr (!context::host_accessible) number_ = read();
+      return number_;
+    }
+
+   private:
+    double read() const {
+      const double number = static_cast<double>(tape_->item(value_));
+      require<value_error>(is_finite(number), "fit: ", what_, " is not finite (", number, ") in epoch ", epoch_, ", step ", step_,
+                           "; lower the learning rate or look at the inputs");
+      return number;
+    }
+    tape_type* tape_;
+    Var<scalar, 1> value_;
+    int epoch_;
+    index_t step_;
+    const char* what_;
+    double number_ = 0;
+  };
+
   /// One turn of one block on one batch; returns the value of the objective. `memory`: whether the teacher's answer is kept
   /// for a later turn on this very batch, or taken from an earlier one. Throws value_error when it is not finite.
   template <class Optimizer, class Batch>
   double take_turn(Block block, tape_type& tape, Learner<Optimizer, scalar, context>& learner, const Batch& batch,
                    const Progress& progress, const Rng& rng, Memory memory = Memory::none) {
-    tape.reset();
-    auto exchange = make_exchange(block, tape, batch, progress, rng, memory);
-    censor_.apply(exchange);
-    switch (block) {
-      case Block::student: {
-        auto value = evaluate_loss(exchange);
-        if constexpr (requires { censor_.add_to_student(exchange, loss_, value); }) value = censor_.add_to_student(exchange, loss_, value);
-        const double number = finite(tape, value, progress, "the student's loss");
-        tape.backward(value);
-        if constexpr (requires { student_.before_step(exchange, loss_); }) student_.before_step(exchange, loss_);
-        learner.step(tape.backend(), progress.position, progress.epochs);
-        if constexpr (requires { student_.after_step(); }) student_.after_step();
-        if constexpr (requires { censor_.learns_with_student; })
-          if (censor_.learns_with_student) censor_.learner().step(tape.backend(), progress.position, progress.epochs);
-        return number;
-      }
-      case Block::censor: return other_turn(censor_, exchange, progress, "the censor's objective");
-      case Block::player: return other_turn(student_, exchange, progress, "the player's objective");
-      case Block::source: break;  // a source learns while it makes its batch: Session calls it
-    }
-    throw error("Distiller: the plan gives a turn to a block that this method's policies do not have");
+    return start_turn(block, tape, learner, batch, progress, rng, memory).value();
+  }
+  /// The same, but a device may be still at work when it returns. Its launches are one step of the backend's (cuda/replay.hpp).
+  template <class Optimizer, class Batch>
+  Outcome start_turn(Block block, tape_type& tape, Learner<Optimizer, scalar, context>& learner, const Batch& batch,
+                     const Progress& progress, const Rng& rng, Memory memory = Memory::none) {
+    detail::StepScope<context> step(tape.backend());
+    const Outcome outcome = turn(block, tape, learner, batch, progress, rng, memory);
+    step.close();
+    return outcome;
   }
 
   std::string describe() const {
@@ -217,31 +258,52 @@ class Distiller {
       const Var<scalar, 2> out = answer();
       if (memory == Memory::keep) {
         if (answer_.shape() != out.shape()) answer_ = Tensor<scalar, 2, context>(out.shape());
-        context::copy(answer_.data(), out.value.data, static_cast<std::size_t>(out.size()) * sizeof(scalar));
+        if constexpr (context::host_accessible)
+          context::copy(answer_.data(), out.value.data, static_cast<std::size_t>(out.size()) * sizeof(scalar));
+        else  // a launch like others, in their order
+          Kernels<context>::accumulate(tape.backend(), scalar(1), out.value.flat(), answer_.view().flat(), Write::replace);
       }
       return out;
     } else {
       return answer();
     }
   }
+  template <class Optimizer, class Batch>
+  Outcome turn(Block block, tape_type& tape, Learner<Optimizer, scalar, context>& learner, const Batch& batch, const Progress& progress,
+               const Rng& rng, Memory memory) {
+    tape.reset();
+    auto exchange = make_exchange(block, tape, batch, progress, rng, memory);
+    censor_.apply(exchange);
+    switch (block) {
+      case Block::student: {
+        auto value = evaluate_loss(exchange);
+        if constexpr (requires { censor_.add_to_student(exchange, loss_, value); }) value = censor_.add_to_student(exchange, loss_, value);
+        const Outcome outcome(tape, value, progress, "the student's loss");
+        tape.backward(value);
+        if constexpr (requires { student_.before_step(exchange, loss_); }) student_.before_step(exchange, loss_);
+        learner.step(tape.backend(), progress.position, progress.epochs);
+        if constexpr (requires { student_.after_step(); }) student_.after_step();
+        if constexpr (requires { censor_.learns_with_student; })
+          if (censor_.learns_with_student) censor_.learner().step(tape.backend(), progress.position, progress.epochs);
+        return outcome;
+      }
+      case Block::censor: return other_turn(censor_, exchange, progress, "the censor's objective");
+      case Block::player: return other_turn(student_, exchange, progress, "the player's objective");
+      case Block::source: break;  // a source learns while it makes its batch: Session calls it
+    }
+    throw error("Distiller: the plan gives a turn to a block that this method's policies do not have");
+  }
   template <class Policy, class E>
-  double other_turn(Policy& policy, E& exchange, const Progress& progress, const char* what) {
+  Outcome other_turn(Policy& policy, E& exchange, const Progress& progress, const char* what) {
     if constexpr (requires { policy.objective(exchange, loss_); }) {
       const auto value = policy.objective(exchange, loss_);
-      const double number = finite(exchange.tape, value, progress, what);
+      const Outcome outcome(exchange.tape, value, progress, what);
       exchange.tape.backward(value);
       policy.learner().step(exchange.tape.backend(), progress.position, progress.epochs);
-      return number;
+      return outcome;
     } else {
-      throw error(detail::concat("Distiller: the plan gives a turn to ", what, ", but the policy has none"));
+      throw error(retort::detail::concat("Distiller: the plan gives a turn to ", what, ", but the policy has none"));
     }
-  }
-  template <class V>
-  static double finite(tape_type& tape, const V& value, const Progress& progress, const char* what) {
-    const double number = static_cast<double>(tape.item(value));
-    require<value_error>(is_finite(number), "fit: ", what, " is not finite (", number, ") in epoch ", progress.epoch, ", step ",
-                         progress.step, "; lower the learning rate or look at the inputs");
-    return number;
   }
 
   Teacher teacher_;

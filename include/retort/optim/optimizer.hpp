@@ -20,7 +20,8 @@ struct Clip {
   double value = 0;  ///< bound on each entry's magnitude
 };
 
-/// Applies `clip` to the gradients that have arrived. Returns the global L2 norm before clipping (0 when none is asked for).
+/// Applies `clip` to the gradients that have arrived. Returns the global L2 norm before clipping (0 when none is asked for);
+/// a device backend is waited for.
 template <class T, class B>
 double clip_gradients(B& backend, std::span<const ParameterRef<T>> parameters, const Clip& clip) {
   if (clip.value > 0)
@@ -56,17 +57,34 @@ template <class T, class B>
 class UpdateTable {
  public:
   /// Consumes the gradients. `first` and `second` hold a moment for each parameter, or nothing.
-  View<const ParameterUpdate<T>, 1> take(std::span<const ParameterRef<T>> parameters, std::vector<Tensor<T, 1, B>>& first,
+  View<const ParameterUpdate<T>, 1> take(B& backend, std::span<const ParameterRef<T>> parameters, std::vector<Tensor<T, 1, B>>& first,
                                          std::vector<Tensor<T, 1, B>>& second) {
+    const auto at = [](std::vector<Tensor<T, 1, B>>& moment, std::size_t i, index_t begin) { return moment.empty() ? nullptr : moment[i].data() + begin; };
+    return fill(backend, parameters, [&](std::size_t i, index_t begin, index_t size) {
+      const auto& p = parameters[i];
+      p.slot->written = false;
+      return ParameterUpdate<T>{p.slot->data + begin, p.value.data + begin, at(first, i, begin), at(second, i, begin), size, p.decay};
+    });
+  }
+  /// The gradients themselves as what is changed; does not consume them.
+  View<const ParameterUpdate<T>, 1> gradients(B& backend, std::span<const ParameterRef<T>> parameters) {
+    return fill(backend, parameters, [&](std::size_t i, index_t begin, index_t size) {
+      T* const g = parameters[i].slot->data + begin;
+      return ParameterUpdate<T>{g, g, nullptr, nullptr, size, false};
+    });
+  }
+
+ private:
+  template <class F>
+  View<const ParameterUpdate<T>, 1> fill(B& backend, std::span<const ParameterRef<T>> parameters, F&& entry_of) {
     std::size_t count = 0;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const auto& p = parameters[i];
       if (!p.slot->written) continue;
-      p.slot->written = false;
-      const auto at = [&](std::vector<Tensor<T, 1, B>>& moment, index_t begin) { return moment.empty() ? nullptr : moment[i].data() + begin; };
-      for (index_t begin = 0, size; begin < p.value.size(); begin += size) {
+      for (index_t begin = 0, size; begin == 0 || begin < p.value.size(); begin += size) {
         size = std::min(p.value.size() - begin, Kernels<B>::update_piece);
-        const ParameterUpdate<T> entry{p.slot->data + begin, p.value.data + begin, at(first, begin), at(second, begin), size, p.decay};
+        const ParameterUpdate<T> entry = entry_of(i, begin, size);
+        if (size == 0) break;
         if (count == entries_.size()) entries_.emplace_back();
         if (entries_[count] != entry) entries_[count] = entry, stale_ = true;
         ++count;
@@ -74,24 +92,44 @@ class UpdateTable {
     }
     const Shape<1> shape{static_cast<index_t>(count)};
     if constexpr (B::host_accessible) {
+      static_cast<void>(backend);
       return {entries_.data(), shape};
     } else {
       if (stale_) {
         const Shape<1> all{static_cast<index_t>(entries_.size())};
         if (copy_.size() < all.size()) copy_ = Tensor<ParameterUpdate<T>, 1, B>(all);
-        B::copy(copy_.data(), entries_.data(), entries_.size() * sizeof(ParameterUpdate<T>));
+        backend.transfer(copy_.data(), entries_.data(), entries_.size() * sizeof(ParameterUpdate<T>));
         stale_ = false;
       }
       return {copy_.data(), shape};
     }
   }
 
- private:
   std::vector<ParameterUpdate<T>> entries_;
   Tensor<ParameterUpdate<T>, 1, B> copy_;  ///< of the entries, where the backend cannot read the host's
   bool stale_ = false;                     ///< the copy differs from them
 };
 }  // namespace detail
+
+/// Clips the gradients of a learner before its step. On a device backend nothing is read back: the norm becomes a factor in
+/// device memory, over a table of the same kind as the optimiser's.
+template <class T, class B>
+class Clipper {
+ public:
+  void operator()(B& backend, std::span<const ParameterRef<T>> parameters, const Clip& clip) {
+    if constexpr (B::host_accessible) {
+      clip_gradients(backend, parameters, clip);
+    } else {
+      if (clip.value <= 0 && clip.norm <= 0) return;
+      const auto table = table_.gradients(backend, parameters);
+      if (clip.value > 0) Kernels<B>::clip_values(backend, static_cast<T>(clip.value), table);
+      if (clip.norm > 0) Kernels<B>::clip_norm(backend, clip.norm, table);
+    }
+  }
+
+ private:
+  std::conditional_t<B::host_accessible, char, detail::UpdateTable<T, B>> table_{};
+};
 
 /// Stochastic gradient descent with momentum, in PyTorch's convention: v = momentum*v + g, w -= lr*v.
 struct Sgd {
@@ -119,7 +157,7 @@ struct Sgd {
   void step(State<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate) const {
     std::vector<Tensor<T, 1, B>> none;
     Kernels<B>::update(backend, functor::SgdStep<T>{static_cast<T>(rate), T(momentum), T(weight_decay), nesterov},
-                       state.table.take(parameters, state.velocity, none));
+                       state.table.take(backend, parameters, state.velocity, none));
   }
   std::string describe() const {
     return retort::detail::concat("Sgd(lr ", lr, ", momentum ", momentum, ", weight_decay ", weight_decay, nesterov ? ", nesterov)" : ")");
@@ -155,7 +193,7 @@ void adam(AdamState<T, B>& state, B& backend, std::span<const ParameterRef<T>> p
   Kernels<B>::update(backend,
                      functor::AdamStep<T>{static_cast<T>(rate), static_cast<T>(beta1), static_cast<T>(beta2), static_cast<T>(epsilon),
                                           static_cast<T>(c1), static_cast<T>(c2), static_cast<T>(decay), static_cast<T>(decoupled)},
-                     state.table.take(parameters, state.m, state.v));
+                     state.table.take(backend, parameters, state.m, state.v));
 }
 }  // namespace detail
 

@@ -15,6 +15,8 @@ struct FitOptions {
   std::uint64_t seed = 0;
   int threads = 1;  ///< of the CPU backend
   int device = 0;   ///< of the CUDA backend
+  /// Steps that repeat are sent to the CUDA backend's device as graphs: the same bits, fewer launches (cuda/replay.hpp).
+  bool cuda_graphs = false;
   /// A checkpoint to continue from; the run ends with the same bytes as one that was never interrupted. Empty: start
   /// anew. A file that does not exist yet also starts anew, so that one command line serves both.
   std::string resume{};
@@ -58,6 +60,7 @@ class Session {
         setup_(describe_task(backend_, data, options)),
         source_(method.source_policy(), setup_, data), learner_(optimizer, prepare()) {
     learner_.zero_grad();
+    if constexpr (requires { backend_.replay_steps(true); }) backend_.replay_steps(options.cuda_graphs);
     report_.method = method.describe();
     report_.optimizer = optimizer.describe();
     report_.seed = options.seed;
@@ -138,7 +141,11 @@ class Session {
   /// A source's turn may learn and replace the batch; every other block's turn is the method's.
   template <class Batch>
   double take_turn(Block block, Batch& batch, const Rng& rng, Memory memory) {
-    if (block != Block::source) return method_.take_turn(block, tape_, learner_, batch, progress_, rng, memory);
+    if (block != Block::source) {
+      auto outcome = method_.start_turn(block, tape_, learner_, batch, progress_, rng, memory);
+      if constexpr (requires { source_.prefetch(); }) source_.prefetch();  // while a device is at work
+      return outcome.value();
+    }
     if constexpr (requires { source_.take_turn(method_, tape_, batch, progress_, rng); })
       return source_.take_turn(method_, tape_, batch, progress_, rng);
     else

@@ -20,7 +20,7 @@ class Learner {
   }
   /// Clips and steps with the scheduled rate at `epoch` (fractional) of `epochs`.
   void step(B& backend, double epoch, double epochs) {
-    optim::clip_gradients(backend, parameters(), optimizer_.clip);
+    clipper_(backend, parameters(), optimizer_.clip);
     optimizer_.step(state_, backend, parameters(), rate(epoch, epochs));
   }
   double rate(double epoch, double epochs) const { return optimizer_.lr * optimizer_.schedule.factor(epoch, epochs); }
@@ -43,6 +43,7 @@ class Learner {
   Optimizer optimizer_;
   std::vector<ParameterRef<T>> parameters_;
   typename Optimizer::template State<T, B> state_;
+  optim::Clipper<T, B> clipper_;
 };
 
 }  // namespace retort

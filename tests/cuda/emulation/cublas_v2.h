@@ -11,6 +11,7 @@ using cublasHandle_t = void*;
 inline cublasStatus_t cublasCreate(cublasHandle_t* h) { return *h = reinterpret_cast<void*>(1), CUBLAS_STATUS_SUCCESS; }
 inline cublasStatus_t cublasDestroy(cublasHandle_t) { return CUBLAS_STATUS_SUCCESS; }
 inline cublasStatus_t cublasSetStream(cublasHandle_t, cudaStream_t) { return CUBLAS_STATUS_SUCCESS; }
+inline cublasStatus_t cublasSetWorkspace(cublasHandle_t, void*, std::size_t) { return CUBLAS_STATUS_SUCCESS; }
 inline cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) { return CUBLAS_STATUS_SUCCESS; }
 inline const char* cublasGetStatusString(cublasStatus_t s) { return s == CUBLAS_STATUS_SUCCESS ? "success" : "invalid value"; }
 
@@ -20,6 +21,12 @@ cublasStatus_t gemm(cublasOperation_t ta, cublasOperation_t tb, int m, int n, in
                     T beta, T* c, int ldc) {
   if (m < 0 || n < 0 || k < 0 || lda < (ta == CUBLAS_OP_N ? m : k) || ldb < (tb == CUBLAS_OP_N ? k : n) || ldc < m)
     return CUBLAS_STATUS_INVALID_VALUE;
+  if (capture) {
+    Node node;
+    node.work = [=] { gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc); };
+    capture->add(std::move(node));
+    return CUBLAS_STATUS_SUCCESS;
+  }
   DeviceMemory::Access open;
   for (int j = 0; j < n; ++j)
     for (int i = 0; i < m; ++i) {

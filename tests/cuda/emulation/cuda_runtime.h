@@ -4,7 +4,9 @@
 //   - each thread of a block is a fiber; __syncthreads and warp shuffles switch between them. A barrier that not all
 //     threads of the block reach, or a shuffle that misses a lane of its mask, is an error;
 //   - device memory is readable only while a kernel or a copy runs: host code that touches it crashes;
-//   - fresh device memory holds NaNs.
+//   - fresh device memory holds NaNs;
+//   - a graph is a chain of nodes with arguments of their own; while a capture is open, copies, waits and launches of kernels
+//     are refused.
 // What it cannot show: speed, memory coalescing, races between blocks, and what nvcc makes of the code.
 
 #include <setjmp.h>
@@ -17,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -44,6 +47,7 @@ namespace emulation {
 class DeviceMemory {
  public:
   static constexpr std::size_t reserved = std::size_t{1} << 30, page = 4096;
+  static constexpr std::size_t large = std::size_t{1} << 24;  ///< not filled: each page that exists makes every launch slower
 
   static DeviceMemory& instance() {
     static DeviceMemory memory;
@@ -67,6 +71,7 @@ class DeviceMemory {
     }
     blocks_[at] = {size, bytes};
     used += bytes;
+    if (bytes >= large) return base_ + at;
     Access open;
     std::memset(base_ + at, 0xff, size);
     return base_ + at;
@@ -238,8 +243,40 @@ class Block {
 
 /// Kernels launched since the start, for tests that count.
 inline long launches = 0;
-/// Copies for which the host waited.
-inline long blocking_copies = 0;
+/// Copies through the legacy default stream, for which the host waits, and waits for a stream.
+inline long blocking_copies = 0, waits = 0;
+
+// --- graphs -----------------------------------------------------------------------------------------------------------
+
+/// A kernel's type, known since it was launched by itself.
+struct Kernel {
+  void (*run)(const void* function, dim3 grid, dim3 block, void** arguments);
+  std::vector<std::size_t> sizes;
+};
+inline std::map<const void*, Kernel> kernels;
+
+/// A node: a kernel with its own copy of the arguments, something else that was captured, or a graph.
+struct Node {
+  const void* function = nullptr;
+  dim3 grid, block;
+  std::vector<std::vector<char>> arguments;
+  std::function<void()> work;
+};
+struct Graph {
+  std::vector<std::unique_ptr<Node>> nodes;  ///< in the order in which they run: the library makes chains
+  Node* add(Node n) {
+    nodes.push_back(std::make_unique<Node>(std::move(n)));
+    return nodes.back().get();
+  }
+};
+struct Executable {
+  std::vector<std::pair<const Node*, Node>> nodes;
+};
+/// What the open capture of the one stream gathers.
+inline std::unique_ptr<Graph> capture;
+/// Graphs launched, and made executable, since the start; a test may have the runtime refuse to make more.
+inline long graph_launches = 0, graphs_made = 0;
+inline bool refuse_graphs = false;
 
 }  // namespace emulation
 
@@ -261,7 +298,17 @@ V __shfl_xor_sync(unsigned mask, V v, int lanes, int = 32) {
 
 // --- the runtime API ----------------------------------------------------------------------------------------------------
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100, cudaErrorInvalidDevice = 101 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorNotSupported = 801,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureImplicit = 906
+};
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrComputeCapabilityMajor = 75 };
 using cudaStream_t = void*;
@@ -278,7 +325,10 @@ inline cudaError_t cudaSetDevice(int d) { return d == 0 ? cudaSuccess : cudaErro
 inline cudaError_t cudaDeviceGetAttribute(int* v, cudaDeviceAttr, int) { return *v = 2, cudaSuccess; }
 inline cudaError_t cudaStreamCreate(cudaStream_t* s) { return *s = nullptr, cudaSuccess; }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  ++emulation::waits;
+  return emulation::capture ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
 inline cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   return (*p = emulation::DeviceMemory::instance().allocate(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -288,27 +338,28 @@ inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   return *total = m.limit, *free = m.limit - std::min(m.limit, m.used), cudaSuccess;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t = nullptr) {
+  if (emulation::capture) return cudaErrorStreamCaptureUnsupported;
   emulation::DeviceMemory::Access open;
   return std::memmove(to, from, bytes), cudaSuccess;
 }
 inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
   ++emulation::blocking_copies;
+  if (emulation::capture) return cudaErrorStreamCaptureImplicit;
   return cudaMemcpyAsync(to, from, bytes, kind);
 }
 inline cudaError_t cudaMemsetAsync(void* p, int v, std::size_t bytes, cudaStream_t = nullptr) {
   emulation::DeviceMemory::Access open;
   return std::memset(p, v, bytes), cudaSuccess;
 }
-inline cudaError_t cudaMemset(void* p, int v, std::size_t bytes) { return cudaMemsetAsync(p, v, bytes); }
+inline cudaError_t cudaMemset(void* p, int v, std::size_t bytes) { return emulation::capture ? cudaErrorStreamCaptureImplicit :  cudaMemsetAsync(p, v, bytes); }
 inline cudaError_t cudaMallocHost(void** p, std::size_t bytes) { return (*p = std::malloc(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation; }
 inline cudaError_t cudaFreeHost(void* p) { return std::free(p), cudaSuccess; }
 
+namespace emulation {
 template <class... P>
-cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void** arguments, std::size_t, cudaStream_t) {
-  const std::size_t threads = std::size_t{block.x} * block.y * block.z;
-  if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidValue;
-  emulation::DeviceMemory::Access open;
-  ++emulation::launches;
+void run(void (*kernel)(P...), dim3 grid, dim3 block, void** arguments) {
+  DeviceMemory::Access open;
+  ++launches;
   gridDim = grid;
   blockDim = block;
   auto call = [&]<std::size_t... I>(std::index_sequence<I...>) { kernel(*static_cast<std::remove_reference_t<P>*>(arguments[I])...); };
@@ -317,7 +368,110 @@ cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void**
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         blockIdx = dim3(x, y, z);
-        emulation::Block::instance().run(block, body);
+        Block::instance().run(block, body);
       }
+}
+inline bool valid(dim3 grid, dim3 block) {
+  const std::size_t threads = std::size_t{block.x} * block.y * block.z;
+  return threads > 0 && threads <= 1024 && grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.y <= 65535 && grid.z <= 65535;
+}
+}  // namespace emulation
+
+template <class... P>
+cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void** arguments, std::size_t, cudaStream_t) {
+  if (!emulation::valid(grid, block)) return cudaErrorInvalidValue;
+  if (emulation::capture) return cudaErrorStreamCaptureUnsupported;  // the library makes nodes of its kernels itself
+  emulation::kernels[reinterpret_cast<const void*>(kernel)] = {
+      [](const void* function, dim3 g, dim3 b, void** values) { emulation::run(reinterpret_cast<void (*)(P...)>(const_cast<void*>(function)), g, b, values); },
+      {sizeof(P)...}};
+  emulation::run(kernel, grid, block, arguments);
+  return cudaSuccess;
+}
+
+// --- graphs -------------------------------------------------------------------------------------------------------------
+
+using cudaGraph_t = emulation::Graph*;
+using cudaGraphNode_t = emulation::Node*;
+using cudaGraphExec_t = emulation::Executable*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
+struct cudaKernelNodeParams {
+  void* func = nullptr;
+  dim3 gridDim, blockDim;
+  unsigned sharedMemBytes = 0;
+  void **kernelParams = nullptr, **extra = nullptr;
+};
+
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  if (emulation::capture) return cudaErrorInvalidValue;
+  emulation::capture = std::make_unique<emulation::Graph>();
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  return (*graph = emulation::capture.release()) ? cudaSuccess : cudaErrorInvalidValue;
+}
+inline cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned) { return *graph = new emulation::Graph, cudaSuccess; }
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+
+namespace emulation {
+/// A chain only: a node comes after the one before it.
+inline bool chained(cudaGraph_t graph, const cudaGraphNode_t* after, std::size_t count) {
+  return graph->nodes.empty() ? count == 0 : count == 1 && *after == graph->nodes.back().get();
+}
+inline bool set(Node& node, const cudaKernelNodeParams& p) {
+  const auto kernel = kernels.find(p.func);
+  if (kernel == kernels.end() || !valid(p.gridDim, p.blockDim)) return false;
+  node.function = p.func;
+  node.grid = p.gridDim;
+  node.block = p.blockDim;
+  node.arguments.clear();
+  for (std::size_t i = 0; i < kernel->second.sizes.size(); ++i) {
+    const char* from = static_cast<const char*>(p.kernelParams[i]);
+    node.arguments.emplace_back(from, from + kernel->second.sizes[i]);
+  }
+  return true;
+}
+}  // namespace emulation
+
+inline cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t* node, cudaGraph_t graph, const cudaGraphNode_t* after, std::size_t count,
+                                          const cudaKernelNodeParams* p) {
+  emulation::Node made;
+  if (!emulation::chained(graph, after, count) || !emulation::set(made, *p)) return cudaErrorInvalidValue;
+  return *node = graph->add(std::move(made)), cudaSuccess;
+}
+inline cudaError_t cudaGraphAddChildGraphNode(cudaGraphNode_t* node, cudaGraph_t graph, const cudaGraphNode_t* after, std::size_t count, cudaGraph_t child) {
+  if (!emulation::chained(graph, after, count)) return cudaErrorInvalidValue;
+  emulation::Node made;
+  std::vector<std::function<void()>> works;
+  for (const auto& n : child->nodes) works.push_back(n->work);
+  made.work = [works] {
+    for (const auto& w : works) w();
+  };
+  return *node = graph->add(std::move(made)), cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  if (emulation::refuse_graphs) return cudaErrorNotSupported;
+  ++emulation::graphs_made;
+  *exec = new emulation::Executable;
+  for (const auto& n : graph->nodes) (*exec)->nodes.emplace_back(n.get(), *n);
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
+inline cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode_t node, const cudaKernelNodeParams* p) {
+  for (auto& [original, mine] : exec->nodes)
+    if (original == node) return mine.function == p->func && emulation::set(mine, *p) ? cudaSuccess : cudaErrorInvalidValue;
+  return cudaErrorInvalidValue;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+  if (emulation::capture) return cudaErrorStreamCaptureUnsupported;
+  ++emulation::graph_launches;
+  for (auto& [original, node] : exec->nodes) {
+    if (!node.function) {
+      node.work();
+      continue;
+    }
+    std::vector<void*> arguments;
+    for (auto& a : node.arguments) arguments.push_back(a.data());
+    emulation::kernels.at(node.function).run(node.function, node.grid, node.block, arguments.data());
+  }
   return cudaSuccess;
 }
