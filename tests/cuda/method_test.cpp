@@ -89,6 +89,9 @@ TEST_CASE("soft targets: one method text on both backends") {
   const FitOptions options{.epochs = 2, .batch_size = 7, .seed = 3};
   using Soft = Hinton<Net, Net, Cpu64>;
   const loss::HintonLoss loss{.soft = {.temperature = 4, .weight = 0.9}, .hard = {.weight = 0.1}};
+#if !defined(RETORT_ON_DEVICE)
+  const long uploads = emulation::uploads;
+#endif
   Graphs off, on;
   const auto cuda = train<Soft::with_backend<Cuda64>, Cuda64>(off, options, loss);
   same(RETORT_CPU_SIDE((train<Soft, Cpu64>(off, options, loss)), cuda), cuda, 1e-9);
@@ -102,6 +105,10 @@ TEST_CASE("soft targets: one method text on both backends") {
   CHECK(on.record.patched > 0);
   CHECK(on.record.launches > 60);
   MESSAGE(on.record.describe());
+#if !defined(RETORT_ON_DEVICE)
+  CHECK(emulation::uploads - uploads == 2 * 2 * 8);  // inputs and labels of eight batches, in two runs
+  CHECK(emulation::streams_alive == 0);
+#endif
 }
 
 TEST_CASE("DiSK with a learned guide: one method text on both backends") {
@@ -113,11 +120,15 @@ TEST_CASE("DiSK with a learned guide: one method text on both backends") {
   const loss::ScaffoldedSoftTargets loss{.help = {2}};
   using OnDevice = Scaffold::with_backend<Cuda64>;
   Graphs off, on;
-  const auto cuda = train<OnDevice, Cuda64>(off, options, loss, typename OnDevice::censor(guide));
-  same(RETORT_CPU_SIDE((train<Scaffold, Cpu64>(off, options, loss, typename Scaffold::censor(guide))), cuda), cuda, 1e-9);
+  const auto censor_of = [&]<class C>(std::type_identity<C>) {
+    return C(guide, typename C::Options{.phases = {.warmup = 2, .student_passes = 1, .guide_passes = 2}});
+  };
+  const std::type_identity<typename OnDevice::censor> there;
+  const auto cuda = train<OnDevice, Cuda64>(off, options, loss, censor_of(there));
+  same(RETORT_CPU_SIDE((train<Scaffold, Cpu64>(off, options, loss, censor_of(std::type_identity<typename Scaffold::censor>{}))), cuda), cuda, 1e-9);
 
   // The guide reads what its penalty came to: its turns are pieces between the reads; the student's are whole.
-  CHECK(train<OnDevice, Cuda64>(on, graphs_of(options), loss, typename OnDevice::censor(guide)) == cuda);
+  CHECK(train<OnDevice, Cuda64>(on, graphs_of(options), loss, censor_of(there)) == cuda);
   CHECK(on.record.replayed > on.record.segments / 3);
   MESSAGE(on.record.describe());
 }

@@ -101,9 +101,12 @@ TEST_CASE("a read in the middle of a step sees all launches before it and ends a
 }
 
 TEST_CASE("more sequences than are remembered, and sequences that come once") {
-  const auto r = replayed(200, [](Cuda& cuda, View<double, 2> y, int step) {
-    const int kind = step % 50;
-    for (int k = 0; k < 4 + kind; ++k) G::add_scalar(cuda, 1e-3 * k, y.rows(0, 1 + k % 3).flat());
+  const auto r = replayed(150, [](Cuda& cuda, View<double, 2> y, int step) {
+    for (int bit = 1; bit <= 32; bit *= 2)  // 48 sequences of six launches, in turn
+      if (step % 48 & bit)
+        G::add_scalar(cuda, 1e-3, y.rows(0, 1).flat());
+      else
+        G::clamp(cuda, 2., y.rows(0, 1).flat());
   });
   CHECK(r.replayed == 0);  // each is forgotten before it comes again
 }

@@ -6,6 +6,7 @@
 #include <retort/core/tensor.hpp>
 #include <retort/cuda/error.hpp>
 #include <retort/cuda/replay.hpp>
+#include <retort/cuda/upload.hpp>
 
 namespace retort {
 
@@ -78,6 +79,9 @@ class Cuda {
   ReplayRecord replay_record() const { return replay_ ? replay_->record() : ReplayRecord{}; }
   /// Scratch memory for one kernel or one composite operation; use with ArenaScope. Reuse is safe: the stream is in order.
   Arena<Cuda>& scratch() { return scratch_; }
+
+  /// For a buffer that is filled from the host beside the kernels: see cuda/upload.hpp.
+  cuda::Upload upload() const { return cuda::Upload(stream_); }
 
   /// Waits for everything launched so far; throws the error of whatever failed meanwhile.
   void synchronize() const {

@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -311,7 +312,25 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrComputeCapabilityMajor = 75 };
-using cudaStream_t = void*;
+namespace emulation {
+/// Work of a stream made with flags: it waits until someone waits for it, so that what comes too early shows. The other
+/// streams are the null one, whose work is done at once.
+struct Stream {
+  std::deque<std::pair<long, std::function<void()>>> work;
+  long issued = 0;
+  void run(long upto) {
+    for (; !work.empty() && work.front().first <= upto; work.pop_front()) work.front().second();
+  }
+};
+struct Event {
+  Stream* stream = nullptr;
+  long upto = 0;
+};
+inline long streams_alive = 0, uploads = 0;
+}  // namespace emulation
+using cudaStream_t = emulation::Stream*;
+using cudaEvent_t = emulation::Event*;
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
 inline const char* cudaGetErrorString(cudaError_t e) {
   return e == cudaErrorMemoryAllocation ? "out of memory" : e == cudaErrorInvalidDevice ? "invalid device ordinal" : e == cudaSuccess ? "no error" : "invalid argument";
@@ -324,10 +343,26 @@ inline cudaError_t cudaGetDevice(int* d) { return *d = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int d) { return d == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
 inline cudaError_t cudaDeviceGetAttribute(int* v, cudaDeviceAttr, int) { return *v = 2, cudaSuccess; }
 inline cudaError_t cudaStreamCreate(cudaStream_t* s) { return *s = nullptr, cudaSuccess; }
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return ++emulation::streams_alive, *s = new emulation::Stream, cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  if (s) return s->run(s->issued), cudaSuccess;
   ++emulation::waits;
   return emulation::capture ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  if (s) s->run(s->issued), --emulation::streams_alive;
+  return delete s, cudaSuccess;
+}
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return *e = new emulation::Event, cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { return *e = {s, s ? s->issued : 0}, cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  if (e->stream) e->stream->run(e->upto);
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  if (emulation::capture) return cudaErrorStreamCaptureUnsupported;
+  return s ? cudaSuccess : cudaEventSynchronize(e);  // what a stream with work of its own may wait for is done already
 }
 inline cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   return (*p = emulation::DeviceMemory::instance().allocate(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation;
@@ -337,7 +372,15 @@ inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const auto& m = emulation::DeviceMemory::instance();
   return *total = m.limit, *free = m.limit - std::min(m.limit, m.used), cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t = nullptr) {
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t s = nullptr) {
+  if (s) {
+    ++emulation::uploads;
+    s->work.emplace_back(++s->issued, [=] {
+      emulation::DeviceMemory::Access open;
+      std::memmove(to, from, bytes);
+    });
+    return cudaSuccess;
+  }
   if (emulation::capture) return cudaErrorStreamCaptureUnsupported;
   emulation::DeviceMemory::Access open;
   return std::memmove(to, from, bytes), cudaSuccess;
