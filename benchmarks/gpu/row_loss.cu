@@ -1,8 +1,9 @@
 // The row-loss kernel against the copy bandwidth of the same run: value and gradient of soft targets, and of a sum of four
-// losses, in float. Prints a Markdown table; see run_on_device.sh.
+// losses, in float and on logits stored as bf16. Prints a Markdown table; see run_on_device.sh.
 
 #include <algorithm>
 #include <cstdio>
+#include <retort/core/bfloat16.hpp>
 #include <retort/core/rng.hpp>
 #include <retort/cuda/row_loss.cuh>
 #include <retort/loss/hinton_loss.hpp>
@@ -44,16 +45,17 @@ double seconds(const Cuda& cuda, F&& f, int rounds = 50) {
   return milliseconds[static_cast<std::size_t>(rounds / 2)] * 1e-3;
 }
 
+template <class Stored>
 void rows(Cuda& cuda, double copy_bandwidth, index_t n, index_t c) {
   constexpr int sets = 3;  // rotating inputs: together more than the second-level cache
   Rng rng(1);
-  std::vector<float> values(static_cast<std::size_t>(n * c));
-  std::vector<Tensor<float, 2, Cuda>> s, t, g;
+  std::vector<Stored> values(static_cast<std::size_t>(n * c));
+  std::vector<Tensor<Stored, 2, Cuda>> s, t, g;
   for (int k = 0; k < sets; ++k)
     for (auto* list : {&s, &t, &g}) {
       list->emplace_back(Shape{n, c});
-      for (float& v : values) v = 6 * rng.uniform() - 3;
-      if (list != &g) Cuda::copy(list->back().data(), values.data(), values.size() * sizeof(float));
+      for (Stored& v : values) v = Stored(6 * rng.uniform() - 3);
+      if (list != &g) Cuda::copy(list->back().data(), values.data(), values.size() * sizeof(Stored));
     }
   std::vector<std::int32_t> labels;
   for (index_t r = 0; r < n; ++r) labels.push_back(static_cast<std::int32_t>(r % c));
@@ -63,11 +65,11 @@ void rows(Cuda& cuda, double copy_bandwidth, index_t n, index_t c) {
   const auto report = [&](const char* name, auto&& loss) {
     const double time = seconds(cuda, [&](int i) {
       const auto k = static_cast<std::size_t>(i % sets);
-      cuda::RowLossKernels::row_loss(cuda, loss, RowBatch<float>{.student = s[k].view(), .teacher = t[k].view(), .labels = y.view()},
-                                     RowGradients<float>{.student = g[k].view()}, value.view());
+      cuda::RowLossKernels::row_loss(cuda, loss, RowBatch<float, Stored>{.student = s[k].view(), .teacher = t[k].view(), .labels = y.view()},
+                                     RowGradients<float, Stored>{.student = g[k].view()}, value.view());
     });
-    const double bandwidth = 12. * static_cast<double>(n * c) / time;
-    std::printf("| %s | %lld x %lld | %.3f | %.0f | %.0f %% |\n", name, static_cast<long long>(n), static_cast<long long>(c), time * 1e3,
+    const double bandwidth = 3. * sizeof(Stored) * static_cast<double>(n * c) / time;
+    std::printf("| %s | %s | %lld x %lld | %.3f | %.0f | %.0f %% |\n", name, sizeof(Stored) == 2 ? "bf16" : "float", static_cast<long long>(n), static_cast<long long>(c), time * 1e3,
                 bandwidth * 1e-9, 100 * bandwidth / copy_bandwidth);
   };
   report("soft targets", loss::SoftTargets{.temperature = 4});
@@ -90,8 +92,10 @@ int main() {
   const double copy = 2. * static_cast<double>(bytes) / seconds(cuda, [&](int) {
     cuda::check(cudaMemcpyAsync(to.data(), from.data(), bytes, cudaMemcpyDeviceToDevice, cuda.stream()), "cudaMemcpyAsync");
   });
-  std::printf("# Row losses on a GPU\n\n%s, copy bandwidth %.0f GB/s (read and written). Value and gradient, float, medians of 50; bytes that must "
-              "move: 12 for each entry.\n\n| loss | shape | ms | GB/s | of the copy |\n|---|---|---|---|---|\n", properties.name, copy * 1e-9);
-  rows(cuda, copy, 65536, 1000);
-  rows(cuda, copy, 8192, 32000);
+  std::printf("# Row losses on a GPU\n\n%s, copy bandwidth %.0f GB/s (read and written). Value and gradient, medians of 50; bytes that must "
+              "move: 12 for each entry of float, 6 of bf16.\n\n| loss | stored as | shape | ms | GB/s | of the copy |\n|---|---|---|---|---|---|\n", properties.name, copy * 1e-9);
+  rows<float>(cuda, copy, 65536, 1000);
+  rows<float>(cuda, copy, 8192, 32000);
+  rows<BFloat16>(cuda, copy, 65536, 1000);
+  rows<BFloat16>(cuda, copy, 8192, 32000);
 }

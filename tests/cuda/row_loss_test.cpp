@@ -137,6 +137,111 @@ TEST_CASE("CUDA row losses stay finite and right at large logits") {
   compare<float>(loss::Sum{soft, loss::CrossEntropy<BatchMean>{}}, {.scale = 80}, {2, 33, 300});
 }
 
+namespace {
+std::vector<BFloat16> rounded(const std::vector<float>& values) {
+  std::vector<BFloat16> out;
+  for (const float x : values) out.emplace_back(x);
+  return out;
+}
+std::vector<float> floats(const std::vector<BFloat16>& values) { return {values.begin(), values.end()}; }
+
+/// Logits stored as BFloat16 give what the same numbers stored as float give, gradients rounded.
+template <class Loss>
+void stored(const Loss& loss, index_t n, index_t c) {
+  CAPTURE(c);
+  Cuda cuda;
+  const auto s = rounded(normals<float>(n * c, 1, 3)), t = rounded(normals<float>(n * c, 2, 3));
+  std::vector<std::int32_t> labels;
+  for (index_t r = 0; r < n; ++r) labels.push_back(static_cast<std::int32_t>(7 * r % c));
+  const auto y = tensor_of<Cuda>(Shape{n}, labels);
+  Tensor<float, 1, Cuda> value(Shape{1}), narrow_value(Shape{1});
+  const auto wide_s = tensor_of<Cuda>(Shape{n, c}, floats(s)), wide_t = tensor_of<Cuda>(Shape{n, c}, floats(t));
+  Tensor<float, 2, Cuda> gs(Shape{n, c}), gt(Shape{n, c});
+  Kernels<Cuda>::row_loss(cuda, loss, RowBatch<float>{.student = wide_s.view(), .teacher = wide_t.view(), .labels = y.view()},
+                          RowGradients<float>{.student = gs.view(), .teacher = gt.view()}, value.view());
+  const auto narrow_s = tensor_of<Cuda>(Shape{n, c}, s), narrow_t = tensor_of<Cuda>(Shape{n, c}, t);
+  Tensor<BFloat16, 2, Cuda> narrow_gs(Shape{n, c}), narrow_gt(Shape{n, c});
+  Kernels<Cuda>::row_loss(cuda, loss, RowBatch<float, BFloat16>{.student = narrow_s.view(), .teacher = narrow_t.view(), .labels = y.view()},
+                          RowGradients<float, BFloat16>{.student = narrow_gs.view(), .teacher = narrow_gt.view()}, narrow_value.view());
+  same(host(value), host(narrow_value), 1e-6);
+  same(floats(rounded(host(gs))), floats(host(narrow_gs)), 0x1p-8);
+  same(floats(rounded(host(gt))), floats(host(narrow_gt)), 0x1p-8);
+#if !defined(RETORT_ON_DEVICE)  // where the two kernels are the same instructions, also the same bits
+  CHECK(host(value) == host(narrow_value));
+  CHECK(floats(rounded(host(gs))) == floats(host(narrow_gs)));
+  CHECK(floats(rounded(host(gt))) == floats(host(narrow_gt)));
+#endif
+}
+}  // namespace
+
+TEST_CASE("BFloat16 rounds to the nearest, ties to even") {
+  Rng rng(3);
+  for (int i = 0; i < 20000; ++i) {
+    std::uint32_t word = rng.next_u32();
+    if (i % 3 == 0) word = (word & 0xffff0000u) | 0x8000u;  // half way
+    float x;
+    std::memcpy(&x, &word, sizeof x);
+    const BFloat16 y(x);
+    if (std::isnan(x)) {
+      CHECK(std::isnan(float(y)));
+      continue;
+    }
+    const auto neighbour = [&](int by) {
+      BFloat16 z;
+      z.bits = static_cast<std::uint16_t>(y.bits + by);
+      return double(float(z));
+    };
+    if (!std::isfinite(float(y)) || !std::isfinite(neighbour(1)) || (y.bits & 0x7fff) == 0) continue;
+    const double mine = std::abs(float(y) - double(x)), other = std::min(std::abs(neighbour(1) - double(x)), std::abs(neighbour(-1) - double(x)));
+    CHECK(mine <= other);
+    if (mine == other) CHECK(y.bits % 2 == 0);
+  }
+  CHECK(float(BFloat16(std::numeric_limits<float>::infinity())) == std::numeric_limits<float>::infinity());
+  CHECK(float(BFloat16(std::numeric_limits<float>::max())) == std::numeric_limits<float>::infinity());
+  CHECK(std::signbit(float(BFloat16(-0.f))));
+}
+
+TEST_CASE("CUDA row losses on logits stored as BFloat16") {
+  const loss::SoftTargets soft{.temperature = 4};
+  const loss::JensenShannon<BatchMean, loss::TSquared> middle{.temperature = 4};
+  for (const index_t c : {5, 33, 300, 2100}) stored(soft, c > 300 ? 1 : 3, c);
+  stored(loss::Sum{soft, middle}, 3, 300);
+}
+
+TEST_CASE("products of operands stored as BFloat16, and sums in float") {
+  Cuda cuda;
+  const index_t m = 5, n = 7, k = 33;
+  const auto a = rounded(normals<float>(m * k, 1)), b = rounded(normals<float>(k * n, 2));
+  const std::vector<float> before = normals<float>(m * n, 3);
+  const auto product = [&]<class In, class Out>(In, Out, Transpose ta, Transpose tb, Write write) {
+    const auto as = [](const auto& values, auto type) {
+      if constexpr (std::is_same_v<decltype(type), float>)
+        return floats(values);
+      else
+        return values;
+    };
+    const auto x = tensor_of<Cuda>(ta == Transpose::yes ? Shape{k, m} : Shape{m, k}, as(a, In{})),
+               w = tensor_of<Cuda>(tb == Transpose::yes ? Shape{n, k} : Shape{k, n}, as(b, In{}));
+    auto y = tensor_of<Cuda>(Shape{m, n}, as(rounded(before), Out{}));
+    if constexpr (std::is_same_v<In, BFloat16>)
+      cuda::Gemm::gemm_bf16(cuda, ta, tb, x.view(), w.view(), y.view(), write);
+    else
+      cuda::Gemm::gemm(cuda, ta, tb, x.view(), w.view(), y.view(), write);
+    const auto out = host(y);
+    return std::vector<float>(out.begin(), out.end());
+  };
+  for (const auto ta : {Transpose::no, Transpose::yes})
+    for (const auto tb : {Transpose::no, Transpose::yes})
+      for (const auto write : {Write::replace, Write::add}) {
+        const auto expected = product(float{}, float{}, ta, tb, write);
+        same(expected, product(BFloat16{}, float{}, ta, tb, write), 1e-6);
+        same(expected, product(BFloat16{}, BFloat16{}, ta, tb, write), 0x1p-8);
+      }
+  const Tensor<BFloat16, 2, Cuda> x(Shape{2, 3}), w(Shape{2, 3});
+  Tensor<float, 2, Cuda> y(Shape{2, 3});
+  CHECK_THROWS_AS(cuda::Gemm::gemm_bf16(cuda, Transpose::no, Transpose::no, x.view(), w.view(), y.view()), shape_error);
+}
+
 TEST_CASE("CUDA row losses report wrong shapes, and a wrong label makes the loss NaN") {
   Cuda cuda;
   const auto s = tensor_of<Cuda>(Shape{2, 3}, normals<float>(6, 1)), t = tensor_of<Cuda>(Shape{2, 4}, normals<float>(8, 1));

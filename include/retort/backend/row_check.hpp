@@ -40,8 +40,8 @@ inline void check_temperature(double t, const char* whose, index_t at) {
 
 /// All checks that can be made before anything is written; those of labels and temperatures only where the host can read
 /// them. Cold: compiled for size, which is most of its cost.
-template <class T>
-[[gnu::cold]] void check_batch(const RowBatch<T>& in, const RowGradients<T>& out, const TermInfo* terms, int count,
+template <class T, class Stored>
+[[gnu::cold]] void check_batch(const RowBatch<T, Stored>& in, const RowGradients<T, Stored>& out, const TermInfo* terms, int count,
                                bool readable = true) {
   const Shape<2> shape = in.student.shape;
   const index_t rows = shape[0], classes = shape[1];
@@ -84,7 +84,7 @@ template <class T>
   check_length("per-row losses", out.per_row.data, out.per_row.size());
   require<shape_error>(needs.extras == 0 || (in.extras.shape[0] == rows && in.extras.shape[1] >= needs.extras),
                        "row loss: this loss needs extras of ", rows, " rows and ", needs.extras, " columns, got shape ", in.extras.shape);
-  const auto check_like = [](const char* what, const View<T, 2>& view, Shape<2> expected) {
+  const auto check_like = [](const char* what, const auto& view, Shape<2> expected) {
     if (view.data != nullptr)
       require<shape_error>(view.shape == expected, what, ": expected shape ", expected, ", got ", view.shape);
   };

@@ -5,6 +5,7 @@
 // Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
 
 #include <retort/backend/ops.hpp>
+#include <retort/core/bfloat16.hpp>
 #include <retort/cuda/columns.cuh>
 
 namespace retort::cuda {
@@ -23,20 +24,26 @@ struct BiasAct {
     y[i] = relu && !(v > T(0)) ? T(0) : v;
   }
 };
-/// A product as cuBLAS takes it: c = op(a) op(b) + beta c, column-major.
-template <class T>
+/// A product as cuBLAS takes it: c = op(a) op(b) + beta c, column-major, accumulated in Out's precision, at least float.
+template <class In, class Out>
 struct Product {
   cublasOperation_t ta, tb;
   int m, n, k, lda, ldb;
-  T beta;
-  const T *a, *b;
-  T* c;
+  bool add;
+  const In *a, *b;
+  Out* c;
   void operator()(Cuda& cuda) const {
-    const T alpha(1);
-    if constexpr (sizeof(T) == 4)
-      check(cublasSgemm(cuda.blas(), ta, tb, m, n, k, &alpha, a, lda, b, ldb, &beta, c, m), "gemm");
-    else
-      check(cublasDgemm(cuda.blas(), ta, tb, m, n, k, &alpha, a, lda, b, ldb, &beta, c, m), "gemm");
+    if constexpr (std::is_same_v<In, BFloat16>) {
+      const float alpha = 1, beta = add;
+      check(cublasGemmEx(cuda.blas(), ta, tb, m, n, k, &alpha, a, CUDA_R_16BF, lda, b, CUDA_R_16BF, ldb, &beta, c,
+                         std::is_same_v<Out, BFloat16> ? CUDA_R_16BF : CUDA_R_32F, m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT), "gemm");
+    } else {
+      const Out alpha(1), beta(add);
+      if constexpr (sizeof(Out) == 4)
+        check(cublasSgemm(cuda.blas(), ta, tb, m, n, k, &alpha, a, lda, b, ldb, &beta, c, m), "gemm");
+      else
+        check(cublasDgemm(cuda.blas(), ta, tb, m, n, k, &alpha, a, lda, b, ldb, &beta, c, m), "gemm");
+    }
   }
 };
 }  // namespace products
@@ -48,6 +55,21 @@ struct Gemm {
   static void gemm(Cuda& cuda, Transpose ta, Transpose tb, std::type_identity_t<View<const T, 2>> a, std::type_identity_t<View<const T, 2>> b,
                    View<T, 2> c, Write write = Write::replace, std::type_identity_t<const T*> bias = nullptr,
                    Epilogue epilogue = Epilogue::none) {
+    product<T, T>(cuda, ta, tb, a, b, c, write);
+    if (bias || epilogue == Epilogue::relu)
+      map(cuda, "gemm epilogue", c.size(), products::BiasAct<T>{bias, c.data, c.shape[1], epilogue == Epilogue::relu});
+  }
+  /// The same of operands stored as BFloat16, summed in float; `Out` is float or BFloat16.
+  template <class Out>
+  static void gemm_bf16(Cuda& cuda, Transpose ta, Transpose tb, View<const BFloat16, 2> a, View<const BFloat16, 2> b, View<Out, 2> c,
+                        Write write = Write::replace) {
+    static_assert(std::is_same_v<Out, float> || std::is_same_v<Out, BFloat16>, "retort: a product of BFloat16 is float or BFloat16");
+    product<BFloat16, Out>(cuda, ta, tb, a, b, c, write);
+  }
+
+ private:
+  template <class In, class Out>
+  static void product(Cuda& cuda, Transpose ta, Transpose tb, View<const In, 2> a, View<const In, 2> b, View<Out, 2> c, Write write) {
     const bool at = ta == Transpose::yes, bt = tb == Transpose::yes;
     const index_t m = c.shape[0], n = c.shape[1], k = a.shape[at ? 0 : 1];
     require<shape_error>(a.shape[at ? 1 : 0] == m && b.shape[bt ? 1 : 0] == k && b.shape[bt ? 0 : 1] == n, "gemm: a ", a.shape,
@@ -56,14 +78,12 @@ struct Gemm {
     constexpr index_t most = (index_t{1} << 31) - 1;
     require<cuda_error>(m <= most && n <= most && k <= most, "gemm: cuBLAS takes extents below 2^31, got ", m, " x ", n, " x ", k);
     const auto op = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-    const products::Product<T> product{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), static_cast<int>(b.shape[1]),
-                                       static_cast<int>(a.shape[1]), write == Write::add ? T(1) : T(0), b.data, a.data, c.data};
+    const products::Product<In, Out> call{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), static_cast<int>(b.shape[1]),
+                                       static_cast<int>(a.shape[1]), write == Write::add, b.data, a.data, c.data};
     if (Replay* replay = cuda.replay())
-      replay->call<Cuda>("gemm", product);
+      replay->call<Cuda>("gemm", call);
     else
-      product(cuda);
-    if (bias || epilogue == Epilogue::relu)
-      map(cuda, "gemm epilogue", c.size(), products::BiasAct<T>{bias, c.data, n, epilogue == Epilogue::relu});
+      call(cuda);
   }
 };
 

@@ -154,14 +154,15 @@ struct Views {
 };
 
 /// The arguments of a launch: pointers and numbers only.
-template <class T, class... Terms>
+template <class T, class Stored, class... Terms>
 struct Arguments {
   loss::Sum<Terms...> losses;
-  const T *student, *teacher;
+  const Stored *student, *teacher;
   const std::int32_t* labels;
   const std::uint8_t* mask;
   const T *weight, *temperature, *extras;
-  T *d_student, *d_teacher, *d_temperature, *d_extras, *per_row;
+  Stored *d_student, *d_teacher;
+  T *d_temperature, *d_extras, *per_row;
   double* row_loss;
   const double* counted;  ///< rows that TokenMean counts
   index_t rows, of_rows;
@@ -188,10 +189,10 @@ __device__ inline TermState<Term, T>& state_at(Slot<I, Term, T>& s) {
 }
 
 /// One row in the hands of one group.
-template <class G, class T, class... Terms>
+template <class G, class T, class Stored, class... Terms>
 class Evaluation {
  public:
-  using Args = Arguments<T, Terms...>;
+  using Args = Arguments<T, Stored, Terms...>;
 
   static __device__ void row(const Args& a, index_t r) {
     const T weight = a.weight ? a.weight[r] : T(1);
@@ -211,10 +212,10 @@ class Evaluation {
       any |= s.wanted;
       bad_label |= s.wanted && Term::needs.labels && !labelled;
     });
-    const T* z = a.student + r * a.classes;
-    const T* t = needs_teacher ? a.teacher + r * a.classes : z;
-    T* gs = a.d_student ? a.d_student + r * a.classes : nullptr;
-    T* gt = a.d_teacher ? a.d_teacher + r * a.classes : nullptr;
+    const Stored* z = a.student + r * a.classes;
+    const Stored* t = needs_teacher ? a.teacher + r * a.classes : z;
+    Stored* gs = a.d_student ? a.d_student + r * a.classes : nullptr;
+    Stored* gt = a.d_teacher ? a.d_teacher + r * a.classes : nullptr;
     T* ge = a.d_extras ? a.d_extras + r * a.extra_columns : nullptr;
     if (G::rank() == 0) {
       for (int k = 0; ge && k < a.extra_columns; ++k) ge[k] = T(0);
@@ -222,14 +223,14 @@ class Evaluation {
     }
     if (!any) {
       for (int c = G::rank(); c < a.classes; c += G::threads) {
-        if (gs) gs[c] = T(0);
-        if (gt) gt[c] = T(0);
+        if (gs) gs[c] = Stored(T(0));
+        if (gt) gt[c] = Stored(T(0));
       }
       if (G::rank() == 0) finish_row(a, r, 0, 0);
       return;
     }
 
-    Views<T> seen{{}, {}, {}, {z[0], t[0]}};
+    Views<T> seen{{}, {}, {}, {T(z[0]), T(t[0])}};
     const T* const of_row = a.temperature ? a.temperature + r : nullptr;
     for (bool first = true; first || unfinished(states); first = false) {
       const Temperatures<T> round = choose_round<T>(first, of_row, [](auto&& f) { each(f); }, [&](auto i) -> const auto& { return loss<i>(a); },
@@ -317,24 +318,24 @@ class Evaluation {
   }
   /// What `Pass` finds in a row without the class `hole`, -1 for none.
   template <class Pass>
-  static __device__ RowStatistics<T> sweep(const Args& a, const Scales<T>& scales, const T* z, const T* t, const Views<T>& seen, int hole) {
+  static __device__ RowStatistics<T> sweep(const Args& a, const Scales<T>& scales, const Stored* z, const Stored* t, const Views<T>& seen, int hole) {
     RowStatistics<T> found = Pass::template nothing<T>();
     for (int c = G::rank(); c < a.classes; c += G::threads)
-      if (c != hole) Pass::push(found, scales, z[c] - seen.origin[0], t[c] - seen.origin[1]);
+      if (c != hole) Pass::push(found, scales, T(z[c]) - seen.origin[0], T(t[c]) - seen.origin[1]);
     return G::reduce(found, [&](const RowStatistics<T>& p, const RowStatistics<T>& q) { return Pass::merge(p, q, scales); });
   }
 
   /// Fills the row's statistics as loss I sees them.
   template <int I>
   static __device__ void describe(const Args& a, index_t r, StateAt<I>& s, const Views<T>& seen, T temperature, std::int32_t label,
-                                  const T* z, const T* t) {
+                                  const Stored* z, const Stored* t) {
     using S = typename StateAt<I>::Scalar;
     constexpr RowNeeds needs = TermAt<I>::needs;
-    const auto side = [&](const Softmaxes<T>& from, int k, const T* logits) {
+    const auto side = [&](const Softmaxes<T>& from, int k, const Stored* logits) {
       SoftmaxRow<S> out;
       const T origin = seen.origin[k];
       out.log_sum = S(T(ln2) * (from.greatest[k] * from.scale[k]) + origin * (from.scale[k] * T(ln2)) + from.log_sum[k]);
-      if (needs.labels && label >= 0) out.log_p_label = S(without_rounding(from.cell(k, logits[label] - origin).log_p));
+      if (needs.labels && label >= 0) out.log_p_label = S(without_rounding(from.cell(k, T(logits[label]) - origin).log_p));
       if (k == 0) out.mean_log_p = S(from.mean_log_p);
       return out;
     };
@@ -379,7 +380,7 @@ class Evaluation {
     return {S(z), S(t), c, c == row.label, at[0], at[1], at[2], at[3], row.extra, row, S(0), other[0], other[1]};
   }
 
-  static __device__ void accumulate(const Args& a, States& states, const Views<T>& seen, const T* z, const T* t) {
+  static __device__ void accumulate(const Args& a, States& states, const Views<T>& seen, const Stored* z, const Stored* t) {
     each([&](auto i) {
       auto& s = state_at<i>(states);
       if constexpr (StateAt<i>::generic)
@@ -388,7 +389,7 @@ class Evaluation {
         s.acc = loss<i>(a).identity();
     });
     for (int c = G::rank(); c < a.classes; c += G::threads) {
-      const T zc = z[c], tc = t[c];
+      const T zc = T(z[c]), tc = T(t[c]);
       each([&](auto i) {
         auto& s = state_at<i>(states);
         if constexpr (!StateAt<i>::closed) {
@@ -410,12 +411,12 @@ class Evaluation {
     });
   }
 
-  static __device__ void gradients(const Args& a, index_t r, States& states, const Views<T>& seen, const T* z, const T* t, T* gs,
-                                   T* gt, T temperature, bool add) {
+  static __device__ void gradients(const Args& a, index_t r, States& states, const Views<T>& seen, const Stored* z, const Stored* t,
+                                   Stored* gs, Stored* gt, T temperature, bool add) {
     T by_temperature(0);
     const bool both = gt || a.d_temperature;
     for (int c = G::rank(); c < a.classes; c += G::threads) {
-      const T zc = z[c], tc = t[c];
+      const T zc = T(z[c]), tc = T(t[c]);
       T sum_s(0), sum_t(0);
       each([&](auto i) {
         auto& s = state_at<i>(states);
@@ -431,8 +432,8 @@ class Evaluation {
         sum_t += s.coefficient * dt;
         if (StateAt<i>::tempered) by_temperature += s.coefficient * (ds * zc + dt * tc);
       });
-      if (gs) gs[c] = add ? gs[c] + sum_s : sum_s;
-      if (gt) gt[c] = add ? gt[c] + sum_t : sum_t;
+      if (gs) gs[c] = Stored(add ? T(gs[c]) + sum_s : sum_s);
+      if (gt) gt[c] = Stored(add ? T(gt[c]) + sum_t : sum_t);
     }
     if (a.d_temperature) {
       T g = -G::sum(by_temperature) / temperature;
@@ -452,10 +453,11 @@ struct Tuning {
 };
 inline constexpr Tuning tuning[] = {{2048, 512, 1}, {257, 256, 1}, {0, 32, 4}};
 
-template <int Threads, class T, class... Terms>
-__global__ static void __launch_bounds__(Threads == 32 ? 128 : Threads) row_loss_kernel(Arguments<T, Terms...> a) {
+// One block on a multiprocessor must fit, no more: left to itself, the compiler spills some sums to fit another block.
+template <int Threads, class T, class Stored, class... Terms>
+__global__ static void __launch_bounds__(Threads == 32 ? 128 : Threads, 1) row_loss_kernel(Arguments<T, Stored, Terms...> a) {
   const index_t step = index_t{gridDim.x} * blockDim.y;
-  for (index_t r = index_t{blockIdx.x} * blockDim.y + threadIdx.y; r < a.rows; r += step) Evaluation<Group<Threads>, T, Terms...>::row(a, r);
+  for (index_t r = index_t{blockIdx.x} * blockDim.y + threadIdx.y; r < a.rows; r += step) Evaluation<Group<Threads>, T, Stored, Terms...>::row(a, r);
 }
 
 inline constexpr int total_threads = 256;
@@ -474,8 +476,12 @@ __global__ static void total_kernel(const double* x, const std::int32_t* labels,
 struct RowLossKernels {
   /// As RowLossKernels of the CPU, into device memory: nothing waits. A row with a label outside the classes makes the
   /// loss NaN.
-  template <class Loss, class T>
-  static void row_loss(Cuda& cuda, const Loss& loss, const RowBatch<T>& batch, const RowGradients<T>& out, View<T, 1> value) {
+  ///
+  /// Logits and their gradients may be stored as BFloat16: `RowBatch<float, BFloat16>`, `RowGradients<float, BFloat16>`. All
+  /// arithmetic is in T, and each gradient is rounded once; in a sum at several temperatures, once for each.
+  template <class Loss, class T, class Stored>
+  static void row_loss(Cuda& cuda, const Loss& loss, const RowBatch<T, Stored>& batch, const RowGradients<T, Stored>& out,
+                       std::type_identity_t<View<T, 1>> value) {
     static_assert(RowLoss<Loss>,
                   "retort: a row loss needs identity(), add(acc, cell), merge(acc, acc), value(acc), grad(acc, cell); see "
                   "retort/functor/row_loss.hpp");
@@ -483,9 +489,9 @@ struct RowLossKernels {
   }
 
  private:
-  template <class T, class... Terms>
-  static void evaluate(Cuda& cuda, const loss::Sum<Terms...>& terms, const RowBatch<T>& in, const RowGradients<T>& out, View<T, 1> value) {
-    using Probe = rows::Evaluation<Group<32>, T, Terms...>;
+  template <class T, class Stored, class... Terms>
+  static void evaluate(Cuda& cuda, const loss::Sum<Terms...>& terms, const RowBatch<T, Stored>& in, const RowGradients<T, Stored>& out, View<T, 1> value) {
+    using Probe = rows::Evaluation<Group<32>, T, Stored, Terms...>;
     rows::TermInfo info[sizeof...(Terms)];
     [&]<int... I>(std::integer_sequence<int, I...>) {
       ((info[I] = rows::term_info(detail::get<I>(terms), Probe::template has_teacher_grad<I>)), ...);
@@ -502,12 +508,12 @@ struct RowLossKernels {
       const auto labels = in.all_labels.data ? in.all_labels : in.labels;
       launch(cuda, "count of labelled rows", &rows::total_kernel<double>, 1, rows::total_threads, nullptr, labels.data, labels.size(), counted);
     }
-    const rows::Arguments<T, Terms...> arguments{
+    const rows::Arguments<T, Stored, Terms...> arguments{
         terms, in.student.data, in.teacher.data, in.labels.data, in.mask.data, in.weight.data, in.temperature.data, in.extras.data,
         out.student.data, out.teacher.data, out.temperature.data, out.extras.data, out.per_row.data, row_loss, counted, count,
         in.of_rows > 0 ? in.of_rows : count, static_cast<int>(classes), static_cast<int>(in.extras.shape[1])};
     const auto run = [&]<int Threads>(std::integral_constant<int, Threads>, int per_block) {
-      launch(cuda, "row loss", &rows::row_loss_kernel<Threads, T, Terms...>, blocks_for(cuda, count, per_block),
+      launch(cuda, "row loss", &rows::row_loss_kernel<Threads, T, Stored, Terms...>, blocks_for(cuda, count, per_block),
              dim3(Threads, static_cast<unsigned>(per_block)), arguments);
     };
     if (classes >= rows::tuning[0].least_classes)

@@ -17,6 +17,8 @@ struct FitOptions {
   int device = 0;   ///< of the CUDA backend
   /// Steps that repeat are sent to the CUDA backend's device as graphs: the same bits, fewer launches (cuda/replay.hpp).
   bool cuda_graphs = false;
+  /// Matrix products of the CUDA backend round their operands to TF32 (10 bits of mantissa); sums stay in float.
+  bool tf32 = false;
   /// A checkpoint to continue from; the run ends with the same bytes as one that was never interrupted. Empty: start
   /// anew. A file that does not exist yet also starts anew, so that one command line serves both.
   std::string resume{};
@@ -61,6 +63,7 @@ class Session {
         source_(method.source_policy(), setup_, data), learner_(optimizer, prepare()) {
     learner_.zero_grad();
     if constexpr (requires { backend_.replay_steps(true); }) backend_.replay_steps(options.cuda_graphs);
+    if constexpr (requires { backend_.allow_tf32(true); }) backend_.allow_tf32(options.tf32);
     report_.method = method.describe();
     report_.optimizer = optimizer.describe();
     report_.seed = options.seed;
