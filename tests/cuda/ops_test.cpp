@@ -1,5 +1,7 @@
 // Every kernel of the CUDA backend against the CPU's, in double: values, both ways of writing, odd sizes.
 
+#include <algorithm>
+#include <limits>
 #include <retort/autograd/ops.hpp>
 #include <retort/cuda/kernels.cuh>
 #include <retort/functor/optimizer.hpp>
@@ -347,4 +349,38 @@ TEST_CASE_FIXTURE(Backends, "CUDA activations, live and replayed, and an optimis
   K::update(cpu, adam, ParameterUpdate<double>{grad.cpu.data(), w.cpu.data(), m.cpu.data(), v.cpu.data(), 300});
   G::update(gpu, adam, ParameterUpdate<double>{grad.gpu.data(), w.gpu.data(), m.gpu.data(), v.gpu.data(), 300});
   m.same(), v.same(), w.same();
+}
+
+namespace {
+/// The kernel's answer, and the one of a sorted row, for rows full of equal values and of both zeros.
+template <class T>
+void selects(index_t width, index_t top) {
+  CAPTURE(width);
+  CAPTURE(top);
+  constexpr index_t rows = 5;
+  auto values = normals<T>(rows * width, static_cast<std::uint64_t>(width + top), 2);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (i / static_cast<std::size_t>(width) % 2 == 0) values[i] = std::round(values[i]);  // -0 among them
+  if (width > 2) values[1] = std::numeric_limits<T>::infinity(), values[2] = -values[1];
+  Cuda gpu;
+  const auto x = tensor_of<Cuda>(Shape{rows, width}, values);
+  Tensor<T, 2, Cuda> out(Shape{rows, 3});
+  G::select_top(gpu, x.view(), top, out.view());
+  std::vector<T> expected;
+  for (index_t r = 0; r < rows; ++r) {
+    const T* row = values.data() + r * width;
+    std::vector<index_t> order(static_cast<std::size_t>(width));
+    for (index_t c = 0; c < width; ++c) order[static_cast<std::size_t>(c)] = c;
+    std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) { return row[a] > row[b]; });
+    const index_t at = order[static_cast<std::size_t>(top - 1)];
+    for (const T v : {row[at], static_cast<T>(at), row[order.back()]}) expected.push_back(v);
+  }
+  CHECK(host(out) == expected);
+}
+}  // namespace
+
+TEST_CASE("the k-th largest of a row, by searches and by digits, with ties and infinities") {
+  for (const index_t width : {1, 2, 31, 32, 33, 257, 700})
+    for (const index_t top : {1, 3, 5, 8, 9, 20, 250, 700})
+      if (top <= width) selects<float>(width, top), selects<double>(width, top);
 }

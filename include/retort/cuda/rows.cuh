@@ -104,7 +104,19 @@ struct MarkErrors {
     if (Warp::rank() == 0) wrong[r] = best.column == labels[r] ? T(0) : T(1);
   }
 };
-/// The k-th largest by k searches: k is small (hints), and a row stays in cache.
+/// An unsigned number that is larger where the value is; both zeros have one.
+template <class T>
+__device__ inline auto order_of(T x) {
+  using Word = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Word sign = Word{1} << (8 * sizeof(T) - 1);
+  Word word;
+  x = x == T(0) ? T(0) : x;
+  memcpy(&word, &x, sizeof word);
+  return word & sign ? ~word : word | sign;
+}
+
+/// The k-th largest: by k searches, or, where that is fewer sweeps over the row, digit by digit of `order_of`, eight bits a
+/// sweep: a histogram of those that agree in the digits before, in which the k-th is found from above.
 template <class T>
 struct SelectTop {
   const T* x;
@@ -112,8 +124,7 @@ struct SelectTop {
   T* out;
   __device__ void operator()(index_t r) const {
     const T* row = x + r * width;
-    Best<T> best{T(0), -1, 0};
-    for (index_t k = 0; k < top; ++k) best = best_after(row, width, best);
+    const Best<T> best = top > static_cast<index_t>(sizeof(T)) && top <= width ? by_digits(row) : by_searches(row);
     T least = row[0];
     for (index_t c = Warp::rank(); c < width; c += warp_size) least = row[c] < least ? row[c] : least;
     least = Warp::reduce(least, [](T a, T b) { return b < a ? b : a; });
@@ -122,6 +133,50 @@ struct SelectTop {
       out[3 * r + 1] = static_cast<T>(best.column);
       out[3 * r + 2] = least;
     }
+  }
+
+ private:
+  __device__ Best<T> by_searches(const T* row) const {
+    Best<T> best{T(0), -1, 0};
+    for (index_t k = 0; k < top; ++k) best = best_after(row, width, best);
+    return best;
+  }
+  __device__ Best<T> by_digits(const T* row) const {
+    constexpr int bins = 256, mine = bins / warp_size;
+    __shared__ int rooms[rows_per_block][bins];
+    int* const count = rooms[threadIdx.y];
+    const int lane = Warp::rank();
+    decltype(order_of(T())) found = 0;
+    int rest = static_cast<int>(top);  // among those that agree in the digits found so far
+    for (int shift = 8 * (static_cast<int>(sizeof(T)) - 1); shift >= 0; shift -= 8) {
+      for (int k = 0; k < mine; ++k) count[lane * mine + k] = 0;
+      __syncwarp();
+      for (index_t c = lane; c < width; c += warp_size) {
+        const auto difference = (order_of(row[c]) ^ found) >> shift;
+        if (difference < bins) atomicAdd(&count[order_of(row[c]) >> shift & (bins - 1)], 1);
+      }
+      __syncwarp();
+      int here = 0;  // lane 0 has the bins of the largest
+      for (int k = 0; k < mine; ++k) here += count[bins - 1 - (lane * mine + k)];
+      int owner = 0;
+      for (int in = __shfl_sync(all_lanes, here, 0); rest > in; in = __shfl_sync(all_lanes, here, ++owner)) rest -= in;
+      int bin = bins - 1 - owner * mine;
+      while (rest > count[bin]) rest -= count[bin--];
+      found |= static_cast<decltype(found)>(bin) << shift;
+      __syncwarp();  // the counts may still be read by slower lanes
+    }
+    // Of equal ones the lower column: the rest-th, found 32 columns at a time.
+    for (index_t base = 0; base < width; base += warp_size) {
+      const bool equal = base + lane < width && order_of(row[base + lane]) == found;
+      const int in = Warp::sum(equal ? 1 : 0);
+      if (rest > in) {
+        rest -= in;
+        continue;
+      }
+      for (int l = 0; l < warp_size; ++l)
+        if (__shfl_sync(all_lanes, equal ? 1 : 0, l) && --rest == 0) return {row[base + l], static_cast<std::int32_t>(base + l), 0};
+    }
+    return {T(0), -1, 0};  // not reached: the counts of all bins add up to the width
   }
 };
 template <class T>
