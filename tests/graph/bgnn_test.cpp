@@ -134,6 +134,17 @@ TEST_CASE("BGNN: a chain of different networks; weights come from the teacher be
   std::vector<float> expected(80, 1.f);
   boost::SammeR<>{}.update(std::span<float>(expected), View<const float, 2>(teacher.view()), labels);
   CHECK(chain.weights(1) == expected);
+  // From its second link on, with the first as it is: the same chain, and other options share the first.
+  fit_chain(again, data, optimizer, options, [&](auto& network, int link) {
+    CHECK(link == 1);
+    return std::tuple{callbacks::OnNodes(data, node_accuracy(part, "val")), callbacks::KeepBest(network, "val")};
+  }, 1);
+  const auto from_second = predict_logits(again.result(), data, cpu);
+  CHECK(std::equal(a.begin(), a.end(), from_second.begin()));
+  CHECK(again.weights(1) == chain.weights(1));
+  Method fresh(gcn, sage);
+  CHECK_THROWS_AS(fit_chain(fresh, data, optimizer, options, detail::NoLinkCallbacks{}, 1), error);
+  CHECK_THROWS_AS(fit_chain(again, data, optimizer, options, detail::NoLinkCallbacks{}, 2), value_error);
   // The control: no weights, no learned temperature.
   SoftTargetChain<Gcn2, Sage2> control(gcn, sage);
   fit_chain(control, data, optimizer, options);

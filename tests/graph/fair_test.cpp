@@ -77,6 +77,12 @@ TEST_CASE("group gap: the specification's values, gradients, errors") {
   six.labels.assign(6, ignored_label);
   CHECK(tape.item(six.measure(fair::GroupGap<fair::LegendreRaw, fair::EqualOpportunity>{.alpha = 1}, tape, z, tape.constant(View<const double, 2>(teacher.view())))) ==
         doctest::Approx(.7185492).epsilon(1e-6));
+  // The published code's leak sees labels that training does not know, whatever the teacher says.
+  const std::vector<std::int32_t> truth{1, 1, 0, 1, 0, 1};
+  six.graph.truth = {truth.data(), {6}};
+  std::fill(teacher.begin(), teacher.end(), 0.);
+  CHECK(tape.item(six.measure(fair::GroupGap<fair::LegendreRaw, fair::LeakedOpportunity>{.alpha = 1}, tape, z, tape.constant(View<const double, 2>(teacher.view())))) ==
+        doctest::Approx(.7185492).epsilon(1e-6));
   CHECK_THROWS_WITH_AS(six.measure(fair::GroupGap<fair::LegendreRaw, fair::StatisticalParity, fair::TrainRows>{}, tape, z),
                        "fair::GroupGap: group s = 0 is empty among the rows that count", value_error);
   six.graph.sensitive = {};

@@ -37,7 +37,7 @@ double worst(const Values& expected, const double* actual) {
   return out;
 }
 
-/// Output and all gradients of a layer against PyTorch's.
+/// Output and all gradients of a layer against PyTorch's, the inputs' against finite differences too.
 template <class Layer>
 void check_golden(const std::string& name, Layer layer, const GraphView<double>& graph) {
   CAPTURE(name);
@@ -63,11 +63,18 @@ void check_golden(const std::string& name, Layer layer, const GraphView<double>&
     CAPTURE(parameter);
     if constexpr (requires { p.slot; }) CHECK(worst(values["d" + parameter], p.slot.data) < Tol::value);
   });
+  Tensor<double, 2> at(matrix(values["x"]).shape);
+  std::copy(values["x"].begin(), values["x"].end(), at.begin());
+  CHECK(grad_check(cpu, [&](auto& t, auto v) {
+          Pass<double, Cpu> again{t, false, false, BatchStatistics::running};
+          again.graph = &graph;
+          return sum(t, multiply(t, net.forward(again, v), t.constant(matrix(values["factor"]))));
+        }, at).error < Tol::gradient);
 }
 
 }  // namespace
 
-TEST_CASE("graph layers: outputs and gradients as in PyTorch") {
+TEST_CASE("graph layers: outputs and gradients as in PyTorch, and as finite differences have them") {
   const test::SmallGraph g(true);
   namespace gnn = nn::graph;
   check_golden("gcn_narrow", gnn::Gcn{5, 3}, g.view);

@@ -3,6 +3,7 @@
 #include <retort/backend/cpu_kernels.hpp>
 #include <retort/method/reliant.hpp>
 #include <retort/train/fit.hpp>
+#include <retort/train/keep_best.hpp>
 
 #include "count_allocations.hpp"
 #include "graph/two_groups.hpp"
@@ -144,18 +145,28 @@ TEST_CASE("RELIANT on CPF and GraphAKD: a whole fit is finite, reproducible, and
   const index_t f = data.inputs.extent(1);
   Network<Teacher> teacher(teacher_net(f), 1);
   Cpu cpu;
-  const auto cpf = [&](nn::ProxyPlace place) {
+  const auto cpf = [&](nn::ProxyPlace place, bool dropout = false) {
     auto net = plp(f, data.size(), 0.3f);
     net.place = place;
     if (place == nn::ProxyPlace::replace) net.net.in = f;
     Network<nn::ProxyColumns<gnn::Plp>> student(net, 2);
-    FairCpf method{teacher, student, FairCpf::loss(loss::CpfKnowledge{}, {.alpha = 10})};
-    fit(method, data, optim::Adam{.lr = 0.01f}, {.epochs = 5, .seed = 1});
+    FairCpf method{teacher, FairCpf::student(student, {.dropout = dropout}), FairCpf::loss(Faithful::cpf, {.alpha = 10})};
+    const auto val = data.nodes(data.val);
+    const auto size = [](const char* name) {
+      return [name](View<const float, 2> logits, EpochRecord& record) { record.metrics.emplace_back(name, std::accumulate(logits.begin(), logits.end(), 0.)); };
+    };
+    const Report report = fit(method, data, optim::Adam{.lr = 0.01f}, {.epochs = 5, .seed = 1}, callbacks::OnNodes(data, node_accuracy(val, "val")),
+                              callbacks::OnNodes(data, size("quiet")), callbacks::OnNodes(data, size("noisy"), 1, true));
+    CHECK(report.final_metric("val") == metrics::accuracy(predict_logits(student, val, cpu), val.label_view()));
+    for (const auto& epoch : report.epochs) CHECK(epoch.metric("quiet") != epoch.metric("noisy"));  // with dropout the answers are others
     return predict_logits(student, data, cpu);
   };
   const auto a = cpf(nn::ProxyPlace::append), b = cpf(nn::ProxyPlace::append), c = cpf(nn::ProxyPlace::replace);
   CHECK(std::equal(a.begin(), a.end(), b.begin()));
   CHECK_FALSE(std::equal(a.begin(), a.end(), c.begin()));
+  const auto with_dropout = cpf(nn::ProxyPlace::append, true), once_more = cpf(nn::ProxyPlace::append, true);
+  CHECK_FALSE(std::equal(a.begin(), a.end(), with_dropout.begin()));
+  CHECK(std::equal(with_dropout.begin(), with_dropout.end(), once_more.begin()));
 
   const auto akd = [&] {
     Network<nn::ProxyColumns<SgcStudent>> student({SgcStudent(gnn::Sgc{f + 2, 8, 1}, nn::Relu{}, gnn::Sgc{8, 8, 1}, nn::Relu{}, {}, gnn::Sgc{8, 2, 1}), f}, 2);

@@ -49,6 +49,7 @@ class source::Dataset::State<T, Cuda, NodeDataset> {
     graph_.labels = copy_(from.labels);
     graph_.sensitive = copy_(from.sensitive);
     graph_.train = copy_(from.train);
+    graph_.truth = copy_(from.truth);
     batch_ = {copy_(whole.inputs), graph_.labels, whole.ids, &graph_};
   }
   State(const State&) = delete;

@@ -92,6 +92,15 @@ struct EqualOpportunity {
   }
 };
 
+/// Equal opportunity by the labels of all nodes, those of validation and test too. That is a leak; RELIANT's published code has
+/// it (Faithful in method/reliant.hpp).
+struct LeakedOpportunity {
+  template <class E>
+  static bool counts(const E& exchange, index_t i) {
+    return exchange.graph->truth.data[i] == 1;
+  }
+};
+
 /// A squash policy: an element-wise functor as in functor/activation.hpp, from a probability to a soft decision.
 template <class S>
 concept SquashPolicy = requires(const S& s, double p) {

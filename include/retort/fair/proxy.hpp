@@ -67,7 +67,7 @@ namespace fair {
 /// A student with an opponent. The proxy P (a row per node, uniform in [0, 1) at first) takes turns with the student: in its own
 /// turn each node sees its own row, and P rises along the group gap J of the loss's fair::GroupGap, over `PlayerRows`; the
 /// student's turn and all evaluation see the mean of P everywhere, so that the group signal that P has absorbed cannot reach an
-/// answer. In the opponent's turn the student stands still, without dropout.
+/// answer. In the opponent's turn the student stands still, without dropout unless `dropout`.
 /// Dong et al. 2023, "RELIANT: Fair Knowledge Distillation for Graph Neural Networks". Full batches of one graph.
 template <class Net, class PlayerRows = OtherRows, class Backend = Cpu>
 class ProxyPlayer : public student::Trainable<nn::ProxyColumns<Net>, Backend> {
@@ -82,6 +82,7 @@ class ProxyPlayer : public student::Trainable<nn::ProxyColumns<Net>, Backend> {
   struct Options {
     optim::Adam optimizer{.lr = 1e-2f, .weight_decay = 1e-2f};
     int steps = 1;  ///< of the opponent after each of the student
+    bool dropout = false;  ///< the student's, in the opponent's turn
   };
 
   ProxyPlayer(network_type& network, Options options = {}) : base(network), options_(std::move(options)) {
@@ -105,6 +106,7 @@ class ProxyPlayer : public student::Trainable<nn::ProxyColumns<Net>, Backend> {
     if (question.turn != Block::player) return this->network().forward(pass, question.input);
     require<shape_error>(question.input.extent(0) == proxy_->value.extent(0), "fair::ProxyPlayer: a batch of ", question.input.extent(0), " rows, the proxy has ",
                          proxy_->value.extent(0), "; it is for full batches of one graph");
+    pass.train = options_.dropout;
     return this->network().forward(pass, concat(pass.tape, question.input, pass.tape.leaf(View<const T, 2>(proxy_->value.view()), proxy_->slot)));
   }
   template <class E, class Loss>

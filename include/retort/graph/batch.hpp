@@ -67,6 +67,7 @@ struct GraphView {
   View<const std::int32_t, 1> labels{};        ///< N; known to training, elsewhere `ignored_label`
   View<const std::int32_t, 1> sensitive{};     ///< N, the sensitive attribute, 0 or 1; below 0: unknown
   View<const std::uint8_t, 1> train{};         ///< N; whether a node is one to train on
+  View<const std::int32_t, 1> truth{};         ///< N; all labels of the data set: for fair::LeakedOpportunity alone
   View<const std::int32_t, 1> graph_ptr{};     ///< G + 1; the nodes of each graph of a batch of graphs
   CsrView features{};                          ///< the non-zero inputs, where they are few: N x F
   const T* feature_value = nullptr;            ///< in the order of `features`

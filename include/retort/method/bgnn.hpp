@@ -74,7 +74,7 @@ class Chain {
 
  private:
   template <class L, class Bo, class B, class... Ns, class Data, class Optimizer, class Callbacks>
-  friend std::vector<Report> fit_chain(Chain<L, Bo, B, Ns...>&, const Data&, const Optimizer&, const FitOptions&, Callbacks&&);
+  friend std::vector<Report> fit_chain(Chain<L, Bo, B, Ns...>&, const Data&, const Optimizer&, const FitOptions&, Callbacks&&, std::size_t);
 
   template <class Which>
   struct holder;
@@ -84,10 +84,22 @@ class Chain {
   };
   using networks_type = typename holder<std::index_sequence_for<Nets...>>::type;
 
-  /// Trains link I into `made`, then those behind it.
+  /// Trains link I into `made`, or copies it there when it is before `from`; then those behind it.
   template <std::size_t I, class Data, class Optimizer, class Callbacks>
   void train(networks_type& made, std::vector<std::vector<float>>& weights, std::vector<Report>& reports, const Data& data, const Optimizer& optimizer,
-             const FitOptions& given, Callbacks& callbacks) const {
+             const FitOptions& given, Callbacks& callbacks, std::size_t from) {
+    if (I < from) {
+      require<error>(std::get<I>(networks_).has_value(), "fit_chain: link ", I, " is not trained, so the chain cannot go on from link ", from);
+      std::get<I>(made).emplace(std::get<I>(networks_)->clone());
+      weights.push_back(weights_[I]);
+    } else {
+      train_link<I>(made, weights, reports, data, optimizer, given, callbacks);
+    }
+    if constexpr (I + 1 < links) train<I + 1>(made, weights, reports, data, optimizer, given, callbacks, from);
+  }
+  template <std::size_t I, class Data, class Optimizer, class Callbacks>
+  void train_link(networks_type& made, std::vector<std::vector<float>>& weights, std::vector<Report>& reports, const Data& data, const Optimizer& optimizer,
+                  const FitOptions& given, Callbacks& callbacks) const {
     using Net = std::tuple_element_t<I, std::tuple<Nets...>>;
     FitOptions own = given;
     own.seed = Rng(given.seed).fork(I).at(0);
@@ -112,7 +124,6 @@ class Chain {
       Link method{teacher, student, Loss(loss::CrossEntropy<TokenMean>{}, loss::Unweighted<KnowledgeLoss>{options.knowledge}), censor::Weights{std::move(next)}};
       run(method);
     }
-    if constexpr (I + 1 < links) train<I + 1>(made, weights, reports, data, optimizer, given, callbacks);
   }
 
   networks_type networks_;
@@ -121,13 +132,16 @@ class Chain {
 
 /// Trains the links of a chain in order, each from a fresh network; seeds are a function of `options.seed` and the link.
 /// `callbacks(network, link)` gives the callbacks of a link as a tuple. Returns the reports in order. If a link throws, the chain
-/// is as it was.
+/// is as it was. `from`: links before this one are kept as they are, which other options of the chain may share; throws error
+/// where they are not trained.
 template <class L, class Bo, class B, class... Ns, class Data, class Optimizer, class Callbacks = detail::NoLinkCallbacks>
-std::vector<Report> fit_chain(Chain<L, Bo, B, Ns...>& chain, const Data& data, const Optimizer& optimizer, const FitOptions& options = {}, Callbacks&& callbacks = {}) {
+std::vector<Report> fit_chain(Chain<L, Bo, B, Ns...>& chain, const Data& data, const Optimizer& optimizer, const FitOptions& options = {}, Callbacks&& callbacks = {},
+                              std::size_t from = 0) {
+  require<value_error>(from < sizeof...(Ns), "fit_chain: a chain of ", sizeof...(Ns), " links cannot go on from link ", from);
   typename Chain<L, Bo, B, Ns...>::networks_type made;
   std::vector<std::vector<float>> weights;
   std::vector<Report> reports;
-  chain.template train<0>(made, weights, reports, data, optimizer, options, callbacks);
+  chain.template train<0>(made, weights, reports, data, optimizer, options, callbacks, from);
   chain.networks_ = std::move(made);
   chain.weights_ = std::move(weights);
   return reports;

@@ -235,6 +235,7 @@ class Distiller {
     const Question<decltype(input)> question{input, batch.ids, block};
     auto frozen = pass_type::frozen(tape);
     auto learning = block == Block::student ? pass_type::training(tape, rng.fork(0)) : pass_type::frozen(tape);
+    learning.rng = rng.fork(0);  // an opponent may want the student's dropout
     if constexpr (requires { batch.graph; }) frozen.graph = learning.graph = batch.graph;
     auto taught = recall(memory, tape, [&] { return teacher_.answer(frozen, question); });
     auto learned = student_.answer(learning, question);

@@ -30,6 +30,19 @@ template <class F, class Notion = fair::StatisticalParity, class Squash = fair::
 using Reliant = typename F::template with_student<fair::ProxyPlayer<typename F::student::network_type::architecture_type, typename F::loss::player_rows, typename F::backend>>
                           ::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename F::loss::student_rows>>>;
 
+/// What RELIANT's public code does otherwise than the defaults here, each a value or type to hand to its part: the proxy takes the
+/// place of the last two features (CPF), equal opportunity is measured by the labels of all nodes, and GraphAKD compares the
+/// student's raw logits with the teacher's log-probabilities and selects its epoch with dropout on. Its un-squared distance of
+/// CPF is the default here too, since the published alpha belongs to it. Run by benchmarks/graph/fair.cpp, `faithful=1`.
+struct Faithful {
+  static constexpr nn::ProxyPlace cpf_place = nn::ProxyPlace::replace;
+  static constexpr loss::CpfKnowledge cpf{.mean_square = false};
+  static constexpr loss::GraphAkdKnowledge graph_akd{.raw_student = true};
+  static constexpr bool graph_akd_selects_with_dropout = true;
+  static constexpr double cpf_alpha = 1000, graph_akd_alpha = 10;
+  using EqualOpportunity = fair::LeakedOpportunity;
+};
+
 /// The control: the same penalty, no proxy.
 template <class F, class Notion = fair::StatisticalParity, class Squash = fair::LegendreRaw>
 using PenaltyOnly = typename F::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename F::loss::student_rows>>>;

@@ -32,7 +32,7 @@ struct SparseRows {
 template <class T>
 class WholeGraph {
  public:
-  explicit WholeGraph(const NodeDataset& data) : inputs_(data.inputs.shape()), sensitive_(data.sensitive) {
+  explicit WholeGraph(const NodeDataset& data) : inputs_(data.inputs.shape()), sensitive_(data.sensitive), truth_(data.labels) {
     const auto n = static_cast<std::size_t>(data.size());
     std::copy(data.inputs.begin(), data.inputs.end(), inputs_.begin());
     labels_.assign(n, ignored_label);
@@ -44,6 +44,7 @@ class WholeGraph {
     auto& view = topology_.view();
     view.labels = {labels_.data(), {data.size()}};
     view.train = {train_.data(), {data.size()}};
+    view.truth = {truth_.data(), {data.size()}};
     if (!sensitive_.empty()) view.sensitive = {sensitive_.data(), {data.size()}};
     const auto zeros = std::count(data.inputs.begin(), data.inputs.end(), 0.f);
     if (static_cast<double>(zeros) > 0.9 * static_cast<double>(inputs_.size())) {  // a tenth of the work repays the indices
@@ -59,7 +60,7 @@ class WholeGraph {
 
  private:
   Tensor<T, 2> inputs_;
-  std::vector<std::int32_t> labels_, sensitive_;
+  std::vector<std::int32_t> labels_, sensitive_, truth_;
   std::vector<std::uint8_t> train_;
   std::vector<std::int64_t> ids_;
   Topology<T> topology_;

@@ -51,11 +51,12 @@ class KeepBest {
 };
 
 /// Every `every` epochs (and after the last) the student answers for the whole graph, in evaluation mode, and `f(logits, record)`
-/// looks at the N x C logits and adds metrics to the record: see node_accuracy. Memory is reused from epoch to epoch.
+/// looks at the N x C logits and adds metrics to the record: see node_accuracy. `dropout`: with the training's dropout, as
+/// RELIANT's code selects its epochs with GraphAKD. Memory is reused from epoch to epoch.
 template <class F>
 class OnNodes {
  public:
-  OnNodes(const NodeDataset& data, F f, int every = 1) : data_(&data), f_(std::move(f)), every_(every) {}
+  OnNodes(const NodeDataset& data, F f, int every = 1, bool dropout = false) : data_(&data), f_(std::move(f)), every_(every), dropout_(dropout) {}
   template <class S>
   void on_epoch_end(S& session) {
     const int epoch = session.progress().epoch + 1;
@@ -67,6 +68,8 @@ class OnNodes {
     Tape<T, typename S::context> tape(session.backend());
     NoGrad off(tape);
     const auto logits = retort::detail::answer_graph<T>(tape, graph_->batch(), [&](auto& pass, const auto& batch) {
+      pass.train = dropout_;
+      pass.rng = Rng(session.options().seed).fork(0x6f6e6e6f6465).fork(static_cast<std::uint64_t>(epoch));
       return result_of(method.predictor_policy().answer(pass, method.student_policy().result(), batch));
     });
     f_(logits.value, session.record());
@@ -76,6 +79,7 @@ class OnNodes {
   const NodeDataset* data_;
   F f_;
   int every_;
+  bool dropout_;
   std::unique_ptr<graph::WholeGraph<float>> graph_;
 };
 
