@@ -4,6 +4,7 @@
 
 #include <iostream>
 #include <retort.hpp>
+#include <retort/data/graph_files.hpp>
 
 using namespace retort;
 namespace gnn = nn::graph;

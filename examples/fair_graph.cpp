@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 #include <retort.hpp>
+#include <retort/data/graph_files.hpp>
 
 using namespace retort;
 using Gcn = nn::Sequential<nn::graph::Gcn, nn::Relu, nn::graph::Gcn>;

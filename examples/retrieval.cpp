@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <retort.hpp>
+#include <retort/data/text.hpp>
 #include <retort/nn/zoo/text.hpp>
 
 using namespace retort;

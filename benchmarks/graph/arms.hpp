@@ -36,8 +36,8 @@ inline std::vector<Arm> arms() {
 /// The knowledge loss of an arm, times lambda.
 inline Knowledge knowledge_of(const Arm& arm, double lambda) {
   Knowledge k(loss::SoftTargets{.temperature = 4, .weight = lambda}, AdaptiveCe{}, AdaptiveKl{});
-  std::get<1>(k.losses).inner.weight = lambda;
-  std::get<2>(k.losses).inner.weight = lambda;
+  get<1>(k.losses).inner.weight = lambda;
+  get<2>(k.losses).inner.weight = lambda;
   k.chosen = arm.knowledge;
   return k;
 }

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <sstream>
+#include <retort/data/graph_files.hpp>
 
 #include "arms.hpp"
 #include "scores.hpp"

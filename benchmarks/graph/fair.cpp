@@ -13,6 +13,7 @@
 #include <retort/graph/similarity.hpp>
 #include <retort/method/reliant.hpp>
 #include <sstream>
+#include <retort/data/graph_files.hpp>
 
 #include "disk/experiment.hpp"
 #include "scores.hpp"

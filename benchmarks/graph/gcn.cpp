@@ -1,5 +1,7 @@
 // A GCN alone on Cora's public split: gcn data=FOLDER [seeds=10] [epochs=200]
 
+#include <retort/data/graph_files.hpp>
+
 #include "disk/experiment.hpp"
 
 using namespace experiment;

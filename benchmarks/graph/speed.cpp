@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <retort/data/graph_files.hpp>
 
 #include "disk/experiment.hpp"
 

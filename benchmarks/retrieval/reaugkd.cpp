@@ -6,6 +6,7 @@
 //   sweep=0 (1: alpha and tau of a grid, measured on one half of the validation split, k and lambda chosen on the other, by each rule)
 
 #include <numeric>
+#include <retort/data/text.hpp>
 #include <retort/nn/zoo/text.hpp>
 
 #include "trial.hpp"

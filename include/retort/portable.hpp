@@ -1,6 +1,7 @@
 #pragma once
 // Everything that knows no machine: networks, methods, policies, losses, data, training. retort.hpp adds the kernels of the
-// CPU to it, retort.cuh those of the GPU.
+// CPU to it, retort.cuh those of the GPU. Include by name, with the libraries' components: data/cifar.hpp, data/graph_files.hpp and
+// data/text.hpp, which read files that few programs have.
 
 #include <retort/attack/poisoner.hpp>
 #include <retort/autograd/grad_check.hpp>
@@ -8,14 +9,11 @@
 #include <retort/censor/threshold.hpp>
 #include <retort/censor/weights.hpp>
 #include <retort/concepts.hpp>
-#include <retort/data/cifar.hpp>
 #include <retort/data/csv.hpp>
 #include <retort/data/digits.hpp>
 #include <retort/data/domain.hpp>
 #include <retort/data/gather.hpp>
-#include <retort/data/graph_files.hpp>
 #include <retort/data/idx.hpp>
-#include <retort/data/text.hpp>
 #include <retort/defense/with_abd.hpp>
 #include <retort/graph/similarity.hpp>
 #include <retort/loss/contrastive.hpp>

@@ -1,5 +1,6 @@
 // expect: retort: data::tokens needs a tokenizer
 #include "prelude.hpp"
+#include <retort/data/text.hpp>
 struct Letters {
   index_t size() const { return 128; }
 };

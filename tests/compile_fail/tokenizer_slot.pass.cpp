@@ -1,4 +1,5 @@
 #include "prelude.hpp"
+#include <retort/data/text.hpp>
 struct Letters {
   index_t size() const { return 128; }
   std::vector<std::int32_t> encode(std::string_view text) const { return {text.begin(), text.end()}; }

@@ -140,8 +140,8 @@ TEST_CASE("ReviewKD's fusion: attention mixes the stage and the upsampled residu
   };
   auto first = step(2, 2, 1), second = step(2, 3, 3);
   Stage stage{std::move(first), std::move(second), nn::build<double, Cpu>(nn::Conv2d{.in = 4, .out = 2, .kernel = 1, .padding = 0}, rng)};
-  for (double& w : std::get<0>(stage.in.state.states).weight.value) w = 0;
-  std::get<0>(stage.in.state.states).weight.value(0, 0, 0, 0) = std::get<0>(stage.in.state.states).weight.value(0, 0, 1, 1) = std::sqrt(1 + 1e-5);
+  for (double& w : get<0>(stage.in.state.states).weight.value) w = 0;
+  get<0>(stage.in.state.states).weight.value(0, 0, 0, 0) = get<0>(stage.in.state.states).weight.value(0, 0, 1, 1) = std::sqrt(1 + 1e-5);
   for (double& w : stage.attention->state.weight.value) w = 0;  // z = sigmoid(bias)
   stage.attention->state.bias.value(0) = std::log(3.);         // 3/4 of the stage
   stage.attention->state.bias.value(1) = 0;                    // 1/2 of the residual

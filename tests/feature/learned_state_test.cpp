@@ -204,7 +204,7 @@ TEST_CASE("FT: the paraphraser learns first and the student stands still, then t
   const Report report = run.fit(4, "", AtEpochEnd{[&](auto&) {
     const auto weights = run.student.tensors()[0].second;
     student.emplace_back(weights.begin(), weights.end());
-    auto& w = std::get<0>(run.method.loss_state()->encoder.state.states).weight.value;
+    auto& w = get<0>(run.method.loss_state()->encoder.state.states).weight.value;
     encoder.emplace_back(w.begin(), w.end());
   }});
   CHECK(report.epochs[1].loss < report.epochs[0].loss);

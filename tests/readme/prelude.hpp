@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <retort.hpp>
+#include <retort/data/cifar.hpp>
+#include <retort/data/graph_files.hpp>
+#include <retort/data/text.hpp>
 #include <string>
 
 using TeacherNet = retort::nn::Sequential<retort::nn::Linear, retort::nn::Relu, retort::nn::Linear>;

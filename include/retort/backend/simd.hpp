@@ -8,8 +8,8 @@
 #include <cstring>
 #include <retort/config.hpp>
 #include <type_traits>
-#if RETORT_VECTOR_BYTES >= 32
-#include <immintrin.h>
+#if RETORT_VECTOR_BYTES == 64
+#include <immintrin.h>  // 0.6 s of compiling; the few AVX2 instructions below go by names that GCC and clang share
 #endif
 
 namespace retort::simd {
@@ -40,22 +40,22 @@ RETORT_INLINE void masked_store(double* p, int count, __m512d v) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), v);
 }
 #elif RETORT_VECTOR_BYTES == 32
-RETORT_INLINE __m256i lanes_below(int count, float) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+using Floats = VectorOf<float, 8>::type;
+using Doubles = VectorOf<double, 4>::type;
+using Ints = VectorOf<int, 8>::type;
+using Longs = VectorOf<long long, 4>::type;
+RETORT_INLINE Ints lanes_below(int count, float) { return Ints{0, 1, 2, 3, 4, 5, 6, 7} < count; }
+RETORT_INLINE Longs lanes_below(int count, double) { return Longs{0, 1, 2, 3} < count; }
+RETORT_INLINE Floats masked_load(const float* p, int count, Floats fill) {
+  const Ints m = lanes_below(count, 0.f);
+  return m ? __builtin_ia32_maskloadps256(reinterpret_cast<const Floats*>(p), m) : fill;
 }
-RETORT_INLINE __m256i lanes_below(int count, double) {
-  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+RETORT_INLINE Doubles masked_load(const double* p, int count, Doubles fill) {
+  const Longs m = lanes_below(count, 0.);
+  return m ? __builtin_ia32_maskloadpd256(reinterpret_cast<const Doubles*>(p), m) : fill;
 }
-RETORT_INLINE __m256 masked_load(const float* p, int count, __m256 fill) {
-  const __m256i m = lanes_below(count, 0.f);
-  return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
-}
-RETORT_INLINE __m256d masked_load(const double* p, int count, __m256d fill) {
-  const __m256i m = lanes_below(count, 0.);
-  return _mm256_blendv_pd(fill, _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m));
-}
-RETORT_INLINE void masked_store(float* p, int count, __m256 v) { _mm256_maskstore_ps(p, lanes_below(count, 0.f), v); }
-RETORT_INLINE void masked_store(double* p, int count, __m256d v) { _mm256_maskstore_pd(p, lanes_below(count, 0.), v); }
+RETORT_INLINE void masked_store(float* p, int count, Floats v) { __builtin_ia32_maskstoreps256(reinterpret_cast<Floats*>(p), lanes_below(count, 0.f), v); }
+RETORT_INLINE void masked_store(double* p, int count, Doubles v) { __builtin_ia32_maskstorepd256(reinterpret_cast<Doubles*>(p), lanes_below(count, 0.), v); }
 #else
 template <class T, class V>
 V masked_load(const T*, int, V) = delete;
@@ -92,7 +92,11 @@ struct Pack {
 #if RETORT_VECTOR_BYTES == 64  // compilers convert a vector of bytes one by one
     if constexpr (N == 16) return vector_type(_mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_maskz_cvtepi8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))));
 #elif RETORT_VECTOR_BYTES == 32
-    if constexpr (N == 8) return vector_type(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))));
+    if constexpr (N == 8) {
+      typename detail::VectorOf<int, 8>::type wide;
+      asm("vpmovsxbd %1, %0" : "=x"(wide) : "m"(*reinterpret_cast<const std::int8_t(*)[8]>(p)));
+      return __builtin_convertvector(wide, vector_type);
+    }
 #endif
     vector_type x{};
     for (int i = 0; i < N; ++i) x[i] = static_cast<T>(p[i]);
@@ -141,7 +145,7 @@ struct Pack {
 #if RETORT_VECTOR_BYTES == 64
     if constexpr (std::is_same_v<T, float> && N == 16) return _mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_GT_OQ);
 #elif RETORT_VECTOR_BYTES == 32
-    if constexpr (std::is_same_v<T, float> && N == 8) return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(__m256(a.v), __m256(b.v), _CMP_GT_OQ)));
+    if constexpr (std::is_same_v<T, float> && N == 8) return static_cast<unsigned>(__builtin_ia32_movmskps256(vector_type(a.v > b.v)));
 #endif
     unsigned bits = 0;
     for (int i = 0; i < N; ++i) bits |= static_cast<unsigned>(a.v[i] > b.v[i]) << i;
@@ -152,7 +156,7 @@ struct Pack {
 #if RETORT_VECTOR_BYTES == 64  // GCC makes a compare and a blend of the conditional below; its unmasked intrinsic warns
     if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_max_ps(0xFFFF, __m512(a.v), __m512(b.v)));
 #elif RETORT_VECTOR_BYTES == 32
-    if constexpr (std::is_same_v<T, float> && N == 8) return vector_type(_mm256_max_ps(__m256(a.v), __m256(b.v)));
+    if constexpr (std::is_same_v<T, float> && N == 8) return __builtin_ia32_maxps256(a.v, b.v);
 #endif
     return a.v > b.v ? a.v : b.v;
   }
@@ -160,7 +164,7 @@ struct Pack {
 #if RETORT_VECTOR_BYTES == 64
     if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_min_ps(0xFFFF, __m512(a.v), __m512(b.v)));
 #elif RETORT_VECTOR_BYTES == 32
-    if constexpr (std::is_same_v<T, float> && N == 8) return vector_type(_mm256_min_ps(__m256(a.v), __m256(b.v)));
+    if constexpr (std::is_same_v<T, float> && N == 8) return __builtin_ia32_minps256(a.v, b.v);
 #endif
     return a.v < b.v ? a.v : b.v;
   }
@@ -170,8 +174,8 @@ struct Pack {
     if constexpr (std::is_same_v<T, float> && N == 16) return vector_type(_mm512_maskz_sqrt_ps(0xFFFF, __m512(a.v)));
     if constexpr (std::is_same_v<T, double> && N == 8) return vector_type(_mm512_maskz_sqrt_pd(0xFF, __m512d(a.v)));
 #elif RETORT_VECTOR_BYTES == 32
-    if constexpr (std::is_same_v<T, float> && N == 8) return vector_type(_mm256_sqrt_ps(__m256(a.v)));
-    if constexpr (std::is_same_v<T, double> && N == 4) return vector_type(_mm256_sqrt_pd(__m256d(a.v)));
+    if constexpr (std::is_same_v<T, float> && N == 8) return __builtin_ia32_sqrtps256(a.v);
+    if constexpr (std::is_same_v<T, double> && N == 4) return __builtin_ia32_sqrtpd256(a.v);
 #endif
     for (int i = 0; i < N; ++i) a.v[i] = std::sqrt(a.v[i]);
     return a;
@@ -212,7 +216,7 @@ struct Pack {
 template <class Mask>
 RETORT_INLINE bool any(const Mask& m) {
 #if RETORT_VECTOR_BYTES == 32
-  if constexpr (sizeof(Mask) == 32) return !_mm256_testz_si256(__m256i(m), __m256i(m));
+  if constexpr (sizeof(Mask) == 32) return !__builtin_ia32_ptestz256(detail::Longs(m), detail::Longs(m));
 #endif
   std::uint64_t words[sizeof(Mask) / 8], all = 0;
   std::memcpy(words, &m, sizeof(Mask));

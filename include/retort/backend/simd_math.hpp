@@ -74,7 +74,7 @@ P exp2_whole_range(P) = delete;
 template <class T, int N>
 RETORT_INLINE IntVector<N> nearest(Pack<T, N> y, Pack<T, N> half) {
 #if RETORT_VECTOR_BYTES == 32
-  if constexpr (std::is_same_v<T, float> && N == 8) return IntVector<N>(_mm256_cvtps_epi32(__m256(y.v)));
+  if constexpr (std::is_same_v<T, float> && N == 8) return IntVector<N>(__builtin_ia32_cvtps2dq256(y.v));
 #endif
   return __builtin_convertvector((y + half).v, IntVector<N>);
 }

@@ -73,7 +73,7 @@ const auto& scaffold(const loss::Joint<L...>& joint) {
     while (!is[i]) ++i;
     return i;
   }();
-  return std::get<at>(joint.losses);
+  return retort::detail::get<at>(joint.losses);
 }
 }  // namespace detail
 

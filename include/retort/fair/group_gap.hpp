@@ -174,7 +174,7 @@ const auto& gap_of(const L& loss) {
     return loss;
   } else {
     static_assert(requires { loss.losses; }, "retort: RELIANT's proxy needs a fair::GroupGap in the loss: loss::Joint<..., fair::GroupGap<...>>; see retort/fair/group_gap.hpp");
-    return std::apply([](const auto&... l) -> const auto& { return detail::pick_gap(l...); }, loss.losses);
+    return loss.losses.apply([](const auto&... l) -> const auto& { return detail::pick_gap(l...); });
   }
 }
 

@@ -28,29 +28,39 @@ class Adjacency {
   /// Throws value_error when an edge names a node outside [0, nodes), or for more than 2^31 - 1 entries.
   Adjacency(index_t nodes, std::span<const Edge> edges, const AdjacencyOptions& options = {}) : loops_(options.loops), symmetric_(true) {
     require<value_error>(nodes >= 0, "graph::Adjacency: expected 0 or more nodes, got ", nodes);
-    std::vector<std::uint64_t> keys;
-    keys.reserve((options.undirected ? 2 : 1) * edges.size() + (options.loops ? static_cast<std::size_t>(nodes) : 0));
-    const auto key = [](std::int32_t to, std::int32_t from) { return std::uint64_t(static_cast<std::uint32_t>(to)) << 32 | static_cast<std::uint32_t>(from); };
+    const std::size_t most = (options.undirected ? 2 : 1) * edges.size() + (options.loops ? static_cast<std::size_t>(nodes) : 0);
+    require<value_error>(most < (std::size_t{1} << 31), "graph::Adjacency: ", most, " entries are more than 32-bit positions can name");
+    // Counted into rows, twice over the edges: first how many sources each node has, then which.
+    std::vector<std::int32_t> end(static_cast<std::size_t>(nodes) + 1, 0);
+    const auto each = [&](auto&& entry) {
+      for (const Edge e : edges) {
+        if (e.from == e.to) continue;
+        entry(e.to, e.from);
+        if (options.undirected) entry(e.from, e.to);
+      }
+      if (options.loops)
+        for (std::int32_t v = 0; v < nodes; ++v) entry(v, v);
+    };
     for (std::size_t i = 0; i < edges.size(); ++i) {
       const Edge e = edges[i];
       require<value_error>(e.from >= 0 && e.from < nodes && e.to >= 0 && e.to < nodes, "graph::Adjacency: edge ", i, " joins nodes ", e.from, " and ", e.to,
                            ", the graph has nodes 0 to ", nodes - 1);
-      if (e.from == e.to) continue;
-      keys.push_back(key(e.to, e.from));
-      if (options.undirected) keys.push_back(key(e.from, e.to));
     }
-    if (options.loops)
-      for (std::int32_t v = 0; v < nodes; ++v) keys.push_back(key(v, v));
-    std::sort(keys.begin(), keys.end());
-    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-    require<value_error>(keys.size() < (std::size_t{1} << 31), "graph::Adjacency: ", keys.size(), " entries are more than 32-bit positions can name");
-    ptr_.assign(static_cast<std::size_t>(nodes) + 1, 0);
-    source_.reserve(keys.size());
-    for (const std::uint64_t k : keys) {
-      ++ptr_[static_cast<std::size_t>(k >> 32) + 1];
-      source_.push_back(static_cast<std::int32_t>(k & 0xffffffffu));
+    each([&](std::int32_t to, std::int32_t) { ++end[static_cast<std::size_t>(to) + 1]; });
+    for (std::size_t v = 0; v + 1 < end.size(); ++v) end[v + 1] += end[v];
+    source_.resize(static_cast<std::size_t>(end.back()));
+    std::vector<std::int32_t> next = end;
+    each([&](std::int32_t to, std::int32_t from) { source_[static_cast<std::size_t>(next[static_cast<std::size_t>(to)]++)] = from; });
+    ptr_.assign(end.size(), 0);  // repeated edges fall together
+    std::int32_t* kept = source_.data();
+    for (std::size_t v = 0; v + 1 < end.size(); ++v) {
+      std::int32_t *const first = source_.data() + end[v], *const last = source_.data() + end[v + 1];
+      std::sort(first, last);
+      for (const std::int32_t* u = first; u < last; ++u)
+        if (u == first || *u != u[-1]) *kept++ = *u;
+      ptr_[v + 1] = static_cast<std::int32_t>(kept - source_.data());
     }
-    for (std::size_t v = 0; v + 1 < ptr_.size(); ++v) ptr_[v + 1] += ptr_[v];
+    source_.resize(static_cast<std::size_t>(ptr_.back()));
     if (!options.undirected)
       for (std::int32_t v = 0; symmetric_ && v < nodes; ++v)
         for (const std::int32_t u : sources(v)) symmetric_ &= hears(u, v);

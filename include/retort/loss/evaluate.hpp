@@ -7,7 +7,6 @@
 #include <retort/autograd/ops_loss.hpp>
 #include <retort/loss/combine.hpp>
 #include <retort/loss/learned.hpp>
-#include <tuple>
 
 namespace retort::loss {
 
@@ -47,9 +46,9 @@ struct Joint {
   template <class T, class B>
   using State = nn::StateTuple<state_of<Losses, T, B>...>;
 
-  std::tuple<Losses...> losses;
-  Joint() = default;
-  explicit Joint(Losses... l) : losses(std::move(l)...) {}
+  retort::detail::Tuple<Losses...> losses;
+  Joint() : losses{} {}
+  explicit Joint(Losses... l) : losses{{std::move(l)}...} {}
 
   template <class S>
   auto make(S& start) const {
@@ -68,11 +67,11 @@ struct Joint {
  private:
   template <class S, std::size_t... I>
   auto make_each(S& start, std::index_sequence<I...>) const {
-    return State<typename S::scalar, typename S::context>{std::tuple{make_state(std::get<I>(losses), start, I)...}};
+    return State<typename S::scalar, typename S::context>{{{make_state(retort::detail::get<I>(losses), start, I)}...}};
   }
   template <class E, class S, std::size_t First, std::size_t... Rest>
   auto total(E& exchange, S& state, std::index_sequence<First, Rest...>) const {
-    const auto one = [&](auto i) { return loss::evaluate(std::get<i>(losses), exchange, std::get<i>(state.states)); };
+    const auto one = [&](auto i) { return loss::evaluate(retort::detail::get<i>(losses), exchange, retort::detail::get<i>(state.states)); };
     auto sum = one(std::integral_constant<std::size_t, First>{});
     ((sum = add(exchange.tape, sum, one(std::integral_constant<std::size_t, Rest>{}))), ...);
     return sum;
@@ -87,13 +86,13 @@ struct OneOf {
   template <class T, class B>
   using State = nn::StateTuple<state_of<Losses, T, B>...>;
 
-  std::tuple<Losses...> losses;
+  retort::detail::Tuple<Losses...> losses;
   std::size_t chosen = 0;
-  explicit OneOf(Losses... l) : losses(std::move(l)...) {}
+  explicit OneOf(Losses... l) : losses{{std::move(l)}...} {}
 
   template <class S>
   auto make(S& start) const {
-    return std::apply([](const auto&... l) { return Joint<Losses...>(l...); }, losses).make(start);
+    return losses.apply([](const auto&... l) { return Joint<Losses...>(l...); }).make(start);
   }
   template <class E>
   auto evaluate(E& exchange) const {
@@ -110,9 +109,9 @@ struct OneOf {
  private:
   template <class E, class S, std::size_t... I>
   auto pick(E& exchange, S& state, std::index_sequence<I...>) const {
-    using V = decltype(loss::evaluate(std::get<0>(losses), exchange, std::get<0>(state.states)));
+    using V = decltype(loss::evaluate(retort::detail::get<0>(losses), exchange, retort::detail::get<0>(state.states)));
     V value{};
-    ((I == chosen ? void(value = loss::evaluate(std::get<I>(losses), exchange, std::get<I>(state.states))) : void()), ...);
+    ((I == chosen ? void(value = loss::evaluate(retort::detail::get<I>(losses), exchange, retort::detail::get<I>(state.states))) : void()), ...);
     return value;
   }
 };

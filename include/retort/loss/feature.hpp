@@ -49,9 +49,9 @@ struct OnTaps {
     auto left = student.template make<T, B>(s.shape(), t.shape(), start.rng);
     auto right = teacher.template make<T, B>(t.shape(), s.shape(), start.rng);
     if constexpr (retort::loss::learned<FeatureLoss>)
-      return State<T, B>{std::make_tuple(std::move(left), std::move(right), loss.template make<T, B>(t.shape()))};
+      return State<T, B>{{{std::move(left)}, {std::move(right)}, {loss.template make<T, B>(t.shape())}}};
     else
-      return State<T, B>{std::make_tuple(std::move(left), std::move(right), nn::NoState{})};
+      return State<T, B>{{{std::move(left)}, {std::move(right)}, {}}};
   }
   template <class E>
   auto evaluate(E& exchange) const {
@@ -65,12 +65,12 @@ struct OnTaps {
   auto evaluate(E& exchange, S& state) const {
     const auto [s, t] = features(exchange);
     auto pass = own_pass(exchange);
-    const auto left = student.forward(std::get<0>(state.states), pass, s);
-    const auto right = teacher.forward(std::get<1>(state.states), pass, t);
+    const auto left = student.forward(retort::detail::get<0>(state.states), pass, s);
+    const auto right = teacher.forward(retort::detail::get<1>(state.states), pass, t);
     if constexpr (requires { FeatureLoss::needs_batch_norm; })
       return weighted(exchange, loss(exchange.tape, left, right, tap<TeacherTag>(exchange.teacher)));
     else if constexpr (retort::loss::learned<FeatureLoss>)
-      return weighted(exchange, loss(pass, std::get<2>(state.states), left, right));
+      return weighted(exchange, loss(pass, retort::detail::get<2>(state.states), left, right));
     else
       return weighted(exchange, apply(exchange.tape, left, right));
   }
@@ -129,8 +129,8 @@ struct OnEachTap {
     double w = weight;
     for (std::size_t i = 1; i < sizeof...(Tags); ++i) w *= decay;
     const auto next = [&] { return decay == 0 ? 0 : std::exchange(w, w / decay); };
-    return std::apply([](auto... on) { return Joint<decltype(on)...>(on...); },
-                      std::tuple{OnTaps<FeatureLoss, Tags, Tags, Connector>{.loss = loss, .weight = next(), .student = connector}...});
+    return Joint<OnTaps<FeatureLoss, Tags, Tags, Connector>...>{  // braces: in order
+        OnTaps<FeatureLoss, Tags, Tags, Connector>{.loss = loss, .weight = next(), .student = connector}...};
   }
 };
 

@@ -97,7 +97,7 @@ constexpr void trace(const Residual<Body, Shortcut>& r, FootprintTrace& t) {
 }
 template <class... Layers>
 constexpr void trace(const Sequential<Layers...>& s, FootprintTrace& t) {
-  std::apply([&](const auto&... layers) { (trace(layers, t), ...); }, s.layers);
+  s.layers.apply([&](const auto&... layers) { (trace(layers, t), ...); });
 }
 
 }  // namespace nn

@@ -126,15 +126,15 @@ struct member;
 /// `tap<nn::member<I>>` are the logits of each.
 template <class... Nets>
 struct Cohort {
-  std::tuple<Nets...> nets;
-  explicit Cohort(Nets... n) : nets(std::move(n)...) {}
+  retort::detail::Tuple<Nets...> nets;
+  explicit Cohort(Nets... n) : nets{{std::move(n)}...} {}
   static constexpr std::size_t size = sizeof...(Nets);
 
   template <class T, class B>
   using State = StateTuple<typename Nets::template State<T, B>...>;
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
-    return std::apply([&](const auto&... n) { return State<T, B>{std::tuple<typename Nets::template State<T, B>...>{n.template make<T, B>(rng)...}}; }, nets);
+    return nets.apply([&](const auto&... n) { return State<T, B>{{{n.template make<T, B>(rng)}...}}; });
   }
   template <class T, class B, class V>
   auto forward(State<T, B>& s, Pass<T, B>& pass, V x) const {
@@ -142,14 +142,14 @@ struct Cohort {
   }
   std::string describe() const {
     std::string out = "Cohort(";
-    std::apply([&](const auto&... n) { ((out += (out.back() == '(' ? "" : ", ") + n.describe()), ...); }, nets);
+    nets.apply([&](const auto&... n) { ((out += (out.back() == '(' ? "" : ", ") + n.describe()), ...); });
     return out + ")";
   }
 
  private:
   template <class T, class B, class V, std::size_t... I>
   auto answer(State<T, B>& s, Pass<T, B>& pass, V x, std::index_sequence<I...>) const {
-    const std::tuple logits{result_of(std::get<I>(nets).forward(std::get<I>(s.states), pass, x))...};  // braces: in order
+    const std::tuple logits{result_of(retort::detail::get<I>(nets).forward(retort::detail::get<I>(s.states), pass, x))...};  // braces: in order
     return Output<Var<T, 2>, Tapped<member<I>, Var<T, 2>>...>{std::get<0>(logits), {{std::get<I>(logits)}...}};
   }
 };

@@ -1,6 +1,7 @@
 #pragma once
 // Networks as compile-time tuples of layers, with typed feature taps.
 
+#include <retort/core/tuple.hpp>
 #include <retort/nn/activation.hpp>
 #include <retort/nn/layer.hpp>
 #include <tuple>
@@ -73,7 +74,7 @@ struct Tap : Stateless {
 /// States side by side; entries are named by position.
 template <class... States>
 struct StateTuple {
-  std::tuple<States...> states;
+  retort::detail::Tuple<States...> states;
   template <class F>
   void visit(F&& f) {
     visit_each(f, std::index_sequence_for<States...>{});
@@ -86,25 +87,25 @@ struct StateTuple {
   }
   template <std::size_t I, class F>
   void visit_one(F& f) {  // apart: nvcc cannot expand a pack that a lambda captures
-    std::get<I>(states).visit([&](const std::string& name, auto& entry) { f(std::to_string(I) + "." + name, entry); });
+    retort::detail::get<I>(states).visit([&](const std::string& name, auto& entry) { f(std::to_string(I) + "." + name, entry); });
   }
 };
 
 /// Layers one after the other. A ReLU behind a layer that can apply it while storing (Linear, Conv2d, BatchNorm) is fused.
 template <class... Layers>
 struct Sequential {
-  std::tuple<Layers...> layers;
+  retort::detail::Tuple<Layers...> layers;
 
-  constexpr Sequential() = default;
-  explicit constexpr Sequential(Layers... l) : layers(std::move(l)...) {}
+  constexpr Sequential() : layers{} {}
+  explicit constexpr Sequential(Layers... l)
+    requires(sizeof...(Layers) > 0)
+      : layers{{std::move(l)}...} {}
 
   template <class T, class B>
   using State = StateTuple<typename Layers::template State<T, B>...>;
   template <class T, class B>
   State<T, B> make(Rng& rng) const {
-    return std::apply(
-        [&](const auto&... l) { return State<T, B>{std::tuple<typename Layers::template State<T, B>...>{l.template make<T, B>(rng)...}}; },
-        layers);
+    return layers.apply([&](const auto&... l) { return State<T, B>{{{l.template make<T, B>(rng)}...}}; });
   }
   template <class T, class B, class V>
   auto forward(State<T, B>& s, Pass<T, B>& pass, V x) const {
@@ -112,16 +113,17 @@ struct Sequential {
   }
   std::string describe() const {
     std::string out = "Sequential(";
-    std::apply([&](const auto&... l) { ((out += (out.back() == '(' ? "" : ", ") + l.describe()), ...); }, layers);
+    layers.apply([&](const auto&... l) { ((out += (out.back() == '(' ? "" : ", ") + l.describe()), ...); });
     return out + ")";
   }
 
  private:
   template <std::size_t I>
+  using Layer = std::remove_cvref_t<decltype(retort::detail::get<I>(std::declval<retort::detail::Tuple<Layers...>&>()))>;
+  template <std::size_t I>
   static constexpr bool relu_follows() {
     if constexpr (I + 1 < sizeof...(Layers))
-      return std::is_same_v<std::tuple_element_t<I + 1, std::tuple<Layers...>>, Relu> &&
-             requires { std::tuple_element_t<I, std::tuple<Layers...>>::fuses_relu; };
+      return std::is_same_v<Layer<I + 1>, Relu> && requires { Layer<I>::fuses_relu; };
     else
       return false;
   }
@@ -137,9 +139,9 @@ struct Sequential {
     if constexpr (I == sizeof...(Layers)) {
       return finish(x, taps);
     } else if constexpr (relu_follows<I>()) {
-      return step<I + 2>(s, pass, std::get<I>(layers).forward(std::get<I>(s.states), pass, x, Epilogue::relu), taps);
+      return step<I + 2>(s, pass, retort::detail::get<I>(layers).forward(retort::detail::get<I>(s.states), pass, x, Epilogue::relu), taps);
     } else {
-      auto y = std::get<I>(layers).forward(std::get<I>(s.states), pass, x);
+      auto y = retort::detail::get<I>(layers).forward(retort::detail::get<I>(s.states), pass, x);
       if constexpr (requires { y.taps; })
         return step<I + 1>(s, pass, y.value, std::tuple_cat(taps, y.taps));
       else

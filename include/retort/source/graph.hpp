@@ -81,8 +81,8 @@ class SideBySide {
       entries.push_back(e);
     }
     const auto largest = [&](std::vector<index_t>& v) {
-      std::sort(v.rbegin(), v.rend());
-      return std::accumulate(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(v.size(), static_cast<std::size_t>(batch_size))), index_t{0});
+      std::sort(v.begin(), v.end());
+      return std::accumulate(v.end() - static_cast<std::ptrdiff_t>(std::min<std::size_t>(v.size(), static_cast<std::size_t>(batch_size))), v.end(), index_t{0});
     };
     const index_t most = largest(nodes);
     topology_.reserve(most, largest(entries));
