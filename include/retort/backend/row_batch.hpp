@@ -26,7 +26,7 @@ struct RowBatch {
 template <class T, class Stored = T>
 struct RowGradients {
   View<Stored, 2> student{};  ///< N x C
-  View<Stored, 2> teacher{};     ///< N x C; every loss that looks at the teacher must have teacher_grad
+  View<Stored, 2> teacher{};  ///< N x C; every loss that looks at the teacher must have teacher_grad
   View<T, 1> temperature{};  ///< N; by the row's temperature, or by all the losses' own temperatures moving together
   View<T, 2> extras{};       ///< N x K
   View<T, 1> per_row{};      ///< N; not a gradient: the row's loss without row weight and reduction

@@ -25,7 +25,7 @@ struct AdjacencyOptions {
 class Adjacency {
  public:
   Adjacency() = default;
-  /// Throws value_error when an edge names a node outside [0, nodes), or for more than 2^31 - 1 entries.
+  /// Throws value_error when an edge names a node outside [0, nodes), or for more than 2^31 - 1 entries, repeated ones counted.
   Adjacency(index_t nodes, std::span<const Edge> edges, const AdjacencyOptions& options = {}) : loops_(options.loops), symmetric_(true) {
     require<value_error>(nodes >= 0, "graph::Adjacency: expected 0 or more nodes, got ", nodes);
     const std::size_t most = (options.undirected ? 2 : 1) * edges.size() + (options.loops ? static_cast<std::size_t>(nodes) : 0);
