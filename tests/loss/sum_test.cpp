@@ -82,6 +82,33 @@ TEST_CASE("a loss of one's own over plain floats, alone and in a sum, in float a
         doctest::Approx(d.value(LogitMse<BatchMean>{}) + d.value(SoftTargets{})).epsilon(value_tolerance<float>));
 }
 
+namespace {
+/// A loss whose grad returns the product itself, where the library's returns RowScaled.
+struct Multiplied : ReverseKl<BatchMean, TSquared> {
+  template <class V>
+  RETORT_HD V grad(const BasicCell<V>& c) const {
+    return ReverseKl::grad(c);
+  }
+};
+template <class T>
+void check_row_scaled() {
+  Problem<T> a(5, 21), b(5, 21);
+  a.weight = b.weight = {T(1), T(0.5), T(2), T(0), T(-1)};
+  for (const bool all : {false, true}) {
+    CHECK(a.evaluate(Multiplied{{.temperature = 3, .weight = 0.4}}, all) == b.evaluate(ReverseKl<BatchMean, TSquared>{.temperature = 3, .weight = 0.4}, all));
+    CHECK(max_abs(b.d_student) > 0.01);
+    CHECK(max_difference(a.d_student, b.d_student) < gradient_tolerance<T>);
+    CHECK(max_difference(a.d_teacher, b.d_teacher) < gradient_tolerance<T>);
+    CHECK(max_difference(a.d_temperature, b.d_temperature) < gradient_tolerance<T>);
+  }
+}
+}  // namespace
+
+TEST_CASE("a gradient as RowScaled is its product, with row weights, in sums with the other gradients and alone") {
+  check_row_scaled<float>();
+  check_row_scaled<double>();
+}
+
 TEST_CASE("rows with an ignored label: TokenMean counts the others, an all-ignored batch is 0") {
   Problem<double> p(4, 9), kept(2, 9);
   p.labels = {1, ignored_label, 3, ignored_label};

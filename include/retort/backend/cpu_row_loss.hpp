@@ -429,7 +429,7 @@ class Evaluation {
               c.kept = f.keep(c);
               c.kept.store(w.kept[i] + at);
             }
-            if constexpr (Fused) gradient = fma(P(s.coefficient), f.grad(s.acc, c), gradient);
+            if constexpr (Fused) gradient = add_product(gradient, s.coefficient, f.grad(s.acc, c));
             sum = valid_lanes(part, f.add(sum, c), sum);
           } else
             for (int l = 0; l < part.count; ++l) sum.lane[l] = f.add(sum.lane[l], cell<float, i, true>(w, s.row, at + l, part));
@@ -459,18 +459,21 @@ class Evaluation {
         std::get<i>(work.states).acc = merge_tree(w.template loss<i>(), std::get<i>(all).lane);
     });
   }
-  /// What a loss accumulates over packs: its Acc of packs, or one plain Acc for each lane.
+  /// What a loss accumulates over packs: its Acc of packs, or one plain Acc for each lane; a closed loss nothing.
   template <class Acc>
   struct Lanes {
     Acc lane[lanes];
   };
+  struct Nothing {};
   template <class Term>
   static auto pack_acc() {
     using State = TermState<Term, T>;
     if constexpr (State::generic)
       return typename State::Loss::template Acc<P>{};
-    else
+    else if constexpr (State::plain)
       return Lanes<typename State::Acc>{};
+    else
+      return Nothing{};
   }
   template <class Term>
   using PackAcc = decltype(pack_acc<Term>());
@@ -521,7 +524,7 @@ class Evaluation {
 
   /// grad (or teacher_grad) of loss I for the pack that begins at `at`.
   template <bool OfTeacher, int I, bool Label, class Span>
-  static RETORT_INLINE P pack_gradient(const Work& w, index_t at, Span span) {
+  static RETORT_INLINE auto pack_gradient(const Work& w, index_t at, Span span) {
     const auto& f = w.template loss<I>();
     const auto& s = w.template state<I>();
     if constexpr (StateAt<I>::plain) {
@@ -534,6 +537,8 @@ class Evaluation {
       return gradient_of<OfTeacher>(f, s, c);
     }
   }
+  static RETORT_INLINE P add_product(P sum, T factor, P value) { return fma(P(factor), value, sum); }
+  static RETORT_INLINE P add_product(P sum, T factor, const RowScaled<P>& g) { return fma(P(factor * g.factor), g.value, sum); }
   /// The gradient to the student's logit of one class.
   static T class_gradient(const Work& w, index_t at) {
     T sum = 0;
@@ -566,15 +571,15 @@ class Evaluation {
       each([&](auto i) __attribute__((always_inline)) {
         const auto& s = w.template state<i>();
         if (!Every && !s.active) return;
-        const P factor(s.coefficient);
-        const P ds = pack_gradient<false, i, !apart>(w, at, part);
-        sum_s = fma(factor, ds, sum_s);
+        const auto ds = pack_gradient<false, i, !apart>(w, at, part);
+        sum_s = add_product(sum_s, s.coefficient, ds);
         if constexpr (All) {
+          const P factor(s.coefficient);
           P dt(T(0));
           if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i, true>(w, at, part);
           sum_t = fma(factor, dt, sum_t);
           if constexpr (StateAt<i>::tempered) {
-            by_temperature += part.keep(factor * (ds * part.load(w.z + at) + dt * part.load(w.t + at)), P(T(0)));
+            by_temperature += part.keep(factor * (P(ds) * part.load(w.z + at) + dt * part.load(w.t + at)), P(T(0)));
           }
         }
       });

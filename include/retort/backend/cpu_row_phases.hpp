@@ -2,6 +2,7 @@
 // Phases 1 and 2 of the row-loss engine: the loops over a row that do not know any loss.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -133,6 +134,14 @@ constexpr int squarings(T temperature) {
   return temperature == T(2) ? 1 : temperature == T(4) ? 2 : temperature == T(8) ? 3 : 0;
 }
 
+/// The least power of two that stays a normal number through so many squarings.
+template <class T>
+T least_to_square(int times) {
+  using Ieee = simd::detail::Ieee<T>;
+  constexpr typename Ieee::bits lowest = Ieee::lowest_exponent;
+  return std::bit_cast<T>((1 - lowest - (-lowest >> times)) << Ieee::mantissa);
+}
+
 /// What a pass of phase 2 sums up: e of both sides; e_t (y_t - y_s), e_s (y_s - y_t), e_t y_s; y_s.
 template <class T>
 struct Sums {
@@ -190,7 +199,7 @@ __attribute__((flatten, noinline)) Sums<T> exponentials(const Softmaxes<T>& s, c
   using P = simd::Native<T>;
   constexpr bool sums_y = (Bits | Square) & with_mean;
   // Keeps the squares normal numbers, as the exponential itself does.
-  const P least(Square != 0 ? std::exp2(T(std::numeric_limits<T>::min_exponent) / T(1 << times)) : T(0));
+  const P least(Square == 0 ? T(0) : least_to_square<T>(times));
   const P scale[2] = {s.scale[0], s.scale[1]}, shift[2] = {-s.shift[0], -s.shift[1]}, zero(T(0));
   T *const out[2] = {s.e[0], s.e[1]}, *const out_one[2] = {Square != 0 ? one[0] : nullptr, Square != 0 ? one[1] : nullptr};
   P total[2] = {zero, zero}, total_one[2] = {zero, zero}, gap_f = zero, gap_r = zero, cross = zero, sum_y = zero;

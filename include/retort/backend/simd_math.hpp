@@ -179,15 +179,16 @@ RETORT_INLINE Pack<float, N> log(Pack<float, N> x) {
   constexpr std::int32_t sqrt_half = 0x3f3504f3;
   Bits bits;
   std::memcpy(&bits, &x.v, sizeof(bits));
-  const Bits exponent = (bits - sqrt_half) >> 23;  // x = m * 2^exponent with m in [sqrt(1/2), sqrt(2))
-  bits -= exponent << 23;
+  const Bits exponent = (bits - sqrt_half) & std::int32_t(0xff800000);  // x = m * 2^k with m in [sqrt(1/2), sqrt(2)), and this is 2^23 k
+  bits -= exponent;
   typename P::vector_type m;
   std::memcpy(&m, &bits, sizeof(m));
   const P f = P(m) - P(1.f), e = P(__builtin_convertvector(exponent, typename P::vector_type));
-  constexpr float c[] = {3.333391073e-1f, -2.500133706e-1f, 1.996306402e-1f, -1.657758409e-1f,
-                         1.491476508e-1f, -1.426749077e-1f, 8.700448457e-2f};
+  // Terms in pairs, and the pairs in pairs: half as long a chain of products as Horner's.
   const P f2 = f * f;
-  return fma(e, P(0.693147180559945f), f + f2 * fma(f, detail::polynomial(f, c), P(-0.5f)));
+  const P low = fma(fma(f, P(1.996306402e-1f), P(-2.500133706e-1f)), f2, fma(f, P(3.333391073e-1f), P(-0.5f)));
+  const P high = fma(fma(f, P(8.700448457e-2f), P(-1.426749077e-1f)), f2, fma(f, P(1.491476508e-1f), P(-1.657758409e-1f)));
+  return fma(e, P(0.693147180559945f / (1 << 23)), fma(f2, fma(high, f2 * f2, low), f));
 }
 template <int N>
 RETORT_INLINE Pack<double, N> log(Pack<double, N> x) {

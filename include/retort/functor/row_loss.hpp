@@ -27,6 +27,7 @@
 //                                           c.kept, computed once (losses over a value type only)
 //   teacher_grad(acc, cell)                 derivative by the teacher's logit; same form as grad
 //   extra_grad(k, acc, row)                 derivative by extra number k of the row
+//   grad that returns RowScaled{k, v}       k * v, k the same for all classes of the row: multiplied in once per row
 //   static constexpr int temperature_power  the loss carries the factor temperature^power explicitly
 //   static constexpr int least_classes      fewer classes are a typed error
 //   static constexpr const char* name       for messages
@@ -166,6 +167,17 @@ struct BasicCell {
   V student_other{}, teacher_other{};  ///< probabilities among the classes other than the label; unspecified at the label
 };
 using Cell = BasicCell<float>;
+
+/// What grad() may return in place of a value: `value` times a factor that is the same for all classes of the row (a weight, T^2,
+/// 1 / T). The engine then multiplies the factor into the row's weight, once per row and not once per class.
+template <class V>
+struct RowScaled {
+  typename detail::ValueTraits<V>::scalar factor;
+  V value;
+  RETORT_HD operator V() const { return V(factor) * value; }
+};
+template <class S, class V>
+RowScaled(S, V) -> RowScaled<V>;
 
 namespace detail {
 

@@ -23,11 +23,11 @@ struct CrossEntropy {
     return -T(weight) * ((T(1) - e) * row.student.log_p_label + e * row.student.mean_log_p);
   }
   template <class V>
-  RETORT_HD V grad(const BasicCell<V>& c) const {
+  RETORT_HD RowScaled<V> grad(const BasicCell<V>& c) const {
     using namespace math;
     using T = typename BasicCell<V>::scalar;
-    const T w = T(weight), e = T(label_smoothing), off = w * e / T(c.row.classes);
-    return V(w) * c.student.p - select(c.is_label, V(w * (T(1) - e) + off), V(off));
+    const T e = T(label_smoothing), off = e / T(c.row.classes);
+    return {T(weight), c.student.p - select(c.is_label, V(T(1) - e + off), V(off))};
   }
 };
 

@@ -53,8 +53,8 @@ struct ForwardKl {
     return scale(row) * row.forward_kl;
   }
   template <class V>
-  RETORT_HD V grad(const BasicCell<V>& c) const {
-    return V(scale(c.row) / c.row.temperature) * (c.student.p - c.teacher.p);
+  RETORT_HD RowScaled<V> grad(const BasicCell<V>& c) const {
+    return {scale(c.row) / c.row.temperature, c.student.p - c.teacher.p};
   }
   template <class V>
   RETORT_HD V teacher_grad(const BasicCell<V>& c) const {

@@ -51,8 +51,8 @@ struct JensenShannon {
     return scale(row) * (T(beta) * a.teacher + T(1 - beta) * a.student);
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(1 - beta) * scale(c.row) / c.row.temperature) * c.student.p * (c.student.log_p - c.kept - V(a.student));
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
+    return {T(1 - beta) * scale(c.row) / c.row.temperature, c.student.p * (c.student.log_p - c.kept - V(a.student))};
   }
   template <class V, class T>
   RETORT_HD V teacher_grad(Acc<T> a, const BasicCell<V>& c) const {

@@ -62,8 +62,8 @@ struct LogitDistance {
     return T(weight) * a.sum;
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T>, const BasicCell<V>& c) const {
-    return V(T(weight)) * Distance::derivative(c.z - c.t);
+  RETORT_HD RowScaled<V> grad(Acc<T>, const BasicCell<V>& c) const {
+    return {T(weight), Distance::derivative(c.z - c.t)};
   }
   template <class V, class T>
   RETORT_HD V teacher_grad(Acc<T>, const BasicCell<V>& c) const {

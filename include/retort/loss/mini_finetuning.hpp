@@ -56,10 +56,10 @@ struct MiniFineTuning {
     return scale(row) * a.cross;
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
     using namespace math;
     const V target = V(T(1) - a.top) * c.teacher.p + select(c.is_label, V(a.top), V(T(0)));
-    return V(scale(c.row) / c.row.temperature) * (c.student.p - target);
+    return {scale(c.row) / c.row.temperature, c.student.p - target};
   }
 
  private:

@@ -37,8 +37,8 @@ struct ConfidencePenalty {
     return T(weight) * a.sum;
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(weight)) * c.student.p * (c.student.log_p - V(a.sum));
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
+    return {T(weight), c.student.p * (c.student.log_p - V(a.sum))};
   }
 };
 
@@ -90,8 +90,8 @@ struct VirtualTeacher {
     return scale(row) * target.divergence(row);
   }
   template <class V, class T>
-  RETORT_HD V grad(detail::OneRaised<T> target, const BasicCell<V>& c) const {
-    return V(scale(c.row) / c.row.temperature) * target.pull(c);
+  RETORT_HD RowScaled<V> grad(detail::OneRaised<T> target, const BasicCell<V>& c) const {
+    return {scale(c.row) / c.row.temperature, target.pull(c)};
   }
 
  private:
@@ -122,8 +122,8 @@ struct VirtualTeacherAsPublished {
     return T(weight) * target.divergence(row);
   }
   template <class V, class T>
-  RETORT_HD V grad(detail::OneRaised<T> target, const BasicCell<V>& c) const {
-    return V(T(weight)) * target.pull(c);
+  RETORT_HD RowScaled<V> grad(detail::OneRaised<T> target, const BasicCell<V>& c) const {
+    return {T(weight), target.pull(c)};
   }
 };
 

@@ -24,8 +24,8 @@ struct ReverseKl {
     return scale(row) * row.reverse_kl;
   }
   template <class V>
-  RETORT_HD V grad(const BasicCell<V>& c) const {
-    return V(scale(c.row) / c.row.temperature) * c.student.p * (c.student.log_p - c.teacher.log_p - V(c.row.reverse_kl));
+  RETORT_HD RowScaled<V> grad(const BasicCell<V>& c) const {
+    return {scale(c.row) / c.row.temperature, c.student.p * (c.student.log_p - c.teacher.log_p - V(c.row.reverse_kl))};
   }
   template <class V>
   RETORT_HD V teacher_grad(const BasicCell<V>& c) const {

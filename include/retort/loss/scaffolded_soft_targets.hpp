@@ -54,9 +54,9 @@ struct ScaffoldedHint {
     return -factor(a, row) * a.hint;
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
     const V p = floored(c), r = p / (p + V(c.extra[0]));
-    return V(factor(a, c.row) / c.row.temperature) * (c.student.p * V(a.pull) - hinted(c, c.teacher.p) * r);
+    return {factor(a, c.row) / c.row.temperature, c.student.p * V(a.pull) - hinted(c, c.teacher.p) * r};
   }
   template <class T>
   RETORT_HD T extra_grad(int k, Acc<T> a, const Row<T>& row) const {

@@ -76,8 +76,8 @@ struct SkewKl {
     return T(weight) * a.value;
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(weight)) * (Direction::pull(alpha, c) - c.student.p * V(a.pull));
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
+    return {T(weight), Direction::pull(alpha, c) - c.student.p * V(a.pull)};
   }
 };
 

@@ -23,8 +23,8 @@ struct SoftCrossEntropy {
     return scale(row) * row.cross_entropy;
   }
   template <class V>
-  RETORT_HD V grad(const BasicCell<V>& c) const {
-    return V(scale(c.row) / c.row.temperature) * (c.student.p - c.teacher.p);
+  RETORT_HD RowScaled<V> grad(const BasicCell<V>& c) const {
+    return {scale(c.row) / c.row.temperature, c.student.p - c.teacher.p};
   }
   template <class V>
   RETORT_HD V teacher_grad(const BasicCell<V>& c) const {
@@ -61,8 +61,8 @@ struct WeightedSoftLabels {
     return w * row.temperature * row.temperature * row.cross_entropy;
   }
   template <class V, class T>
-  RETORT_HD V grad(T w, const BasicCell<V>& c) const {
-    return V(w * c.row.temperature) * (c.student.p - c.teacher.p);
+  RETORT_HD RowScaled<V> grad(T w, const BasicCell<V>& c) const {
+    return {w * c.row.temperature, c.student.p - c.teacher.p};
   }
 };
 

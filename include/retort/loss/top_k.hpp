@@ -83,11 +83,11 @@ struct TopKForwardKlRows {
     return scale(row) * a.cross;
   }
   template <class V, template <class> class A, class T>
-  RETORT_HD V grad(A<T> a, const BasicCell<V>& c) const {
+  RETORT_HD RowScaled<V> grad(A<T> a, const BasicCell<V>& c) const {
     using namespace math;
     V outside = V(T(0));
     if constexpr (Tail::kept) outside = V(a.tail_sum) * exp(min(c.student.log_p - V(a.tail_max), V(T(0))));
-    return V(scale(c.row) / c.row.temperature) * (V(a.mass) * c.student.p - select(detail::in_top(c, 0), c.teacher.p, outside));
+    return {scale(c.row) / c.row.temperature, V(a.mass) * c.student.p - select(detail::in_top(c, 0), c.teacher.p, outside)};
   }
 
  private:

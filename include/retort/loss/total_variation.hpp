@@ -42,8 +42,8 @@ struct TotalVariation {
     return T(0.5 * weight) * a.value;
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(0.5 * weight)) * c.student.p * (c.kept - V(a.pull));
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
+    return {T(0.5 * weight), c.student.p * (c.kept - V(a.pull))};
   }
 };
 

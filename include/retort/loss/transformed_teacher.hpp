@@ -45,8 +45,8 @@ struct TransformedTeacherMatching {
     return T(weight) * (a.cross / a.sum - std::log(a.sum));
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(T(weight)) * (c.student_at_one.p - c.kept * V(T(1) / a.sum));
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
+    return {T(weight), c.student_at_one.p - c.kept * V(T(1) / a.sum)};
   }
 
  protected:
@@ -91,8 +91,9 @@ struct WeightedTransformedTeacherMatching {
     return a.sum * inner().value(a, row);
   }
   template <class V, class T>
-  RETORT_HD V grad(Acc<T> a, const BasicCell<V>& c) const {
-    return V(a.sum) * inner().grad(a, c);
+  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
+    const RowScaled<V> plain = inner().grad(a, c);
+    return {a.sum * plain.factor, plain.value};
   }
 
  private:
