@@ -43,6 +43,18 @@
 #define RETORT_CLEAR_PADDING(object) static_cast<void>(object)
 #endif
 
+// Tensor cores with TF32: device code, from the Ampere generation on.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#define RETORT_TENSOR_CORES 1
+#endif
+
+/// Before a loop over an array that must stay in registers: nvcc, left to itself, at times keeps the loop, and the array in memory.
+#if defined(__CUDACC__)
+#define RETORT_UNROLL _Pragma("unroll")
+#else
+#define RETORT_UNROLL
+#endif
+
 // What launches kernels lives in an inline namespace that carries the architectures it was compiled for, so that objects
 // built for different GPUs can be linked together.
 #if defined(__CUDA_ARCH_LIST__)

@@ -19,6 +19,13 @@ namespace test {
 
 using namespace retort;
 
+/// Float whose factors were rounded to ten bits of mantissa: four times the error of one rounding.
+struct Tf32;
+template <>
+struct tolerance<Tf32, Cuda> {
+  static constexpr double value = 0x1p-9;
+};
+
 /// A tensor of either backend with given contents, row-major.
 template <class B, class T, int R>
 Tensor<T, R, B> tensor_of(Shape<R> shape, const std::vector<T>& values) {

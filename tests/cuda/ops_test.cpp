@@ -73,15 +73,16 @@ using K = Kernels<Cpu>;
 #endif
 
 /// The same tensors on both sides, and what became of them.
-template <int R>
+template <int R, class T = double>
 struct Pair {
-  Tensor<double, R> cpu;
-  Tensor<double, R, Cuda> gpu;
-  Pair(Shape<R> shape, std::uint64_t seed) : cpu(randn(shape, seed)), gpu(shape) {
-    Cuda::copy(gpu.data(), cpu.data(), static_cast<std::size_t>(cpu.size()) * sizeof(double));
+  Tensor<T, R> cpu;
+  Tensor<T, R, Cuda> gpu;
+  Pair(Shape<R> shape, std::uint64_t seed) : Pair(randn<T>(shape, seed)) {}
+  explicit Pair(Tensor<T, R> values) : cpu(std::move(values)), gpu(cpu.shape()) {
+    Cuda::copy(gpu.data(), cpu.data(), static_cast<std::size_t>(cpu.size()) * sizeof(T));
   }
-  View<const double, R> c() const { return cpu.view(); }
-  View<const double, R> g() const { return gpu.view(); }
+  View<const T, R> c() const { return cpu.view(); }
+  View<const T, R> g() const { return gpu.view(); }
   void same(double tolerance = 1e-12) const { test::same(host(cpu), host(gpu), tolerance); }
 };
 
@@ -143,6 +144,65 @@ TEST_CASE_FIXTURE(Backends, "CUDA convolutions: strides, padding, groups, depthw
       dw.same();
     }
   }
+}
+
+namespace {
+template <int R>
+Tensor<float, R> whole_numbers(Shape<R> shape, std::uint64_t seed) {
+  auto out = randn<float>(shape, seed, 3);
+  for (float& x : out) x = std::round(x);
+  return out;
+}
+
+/// All three products of a convolution of float with TF32 allowed: within `bound` of the CPU's.
+template <class Make>
+void convolves(Backends& on, const Conv2dGeometry& g, index_t h, index_t w, index_t ci, index_t co, double bound, const Make& make) {
+  CAPTURE(ci);
+  CAPTURE(co);
+  using P = Pair<4, float>;
+  on.gpu.allow_tf32(true);
+  const P x(make(Shape{3, h, w, ci}, 1)), weight(make(Shape{index_t{g.kernel_h}, index_t{g.kernel_w}, ci / g.groups, co}, 2));
+  const Pair<1, float> bias(make(Shape{co}, 3));
+  const Shape<4> out = g.output(x.cpu.shape(), co);
+  P y(make(out, 4)), dx(make(x.cpu.shape(), 5)), dw(make(weight.cpu.shape(), 6));
+  const P dy(make(out, 7));
+  K::conv2d_forward(on.cpu, g, x.c(), weight.c(), bias.cpu.data(), y.cpu.view());
+  G::conv2d_forward(on.gpu, g, x.g(), weight.g(), bias.gpu.data(), y.gpu.view());
+  K::conv2d_backward_data(on.cpu, g, dy.c(), weight.c(), dx.cpu.view(), Write::add);
+  G::conv2d_backward_data(on.gpu, g, dy.g(), weight.g(), dx.gpu.view(), Write::add);
+  K::conv2d_backward_weights(on.cpu, g, x.c(), dy.c(), dw.cpu.view(), Write::add);
+  G::conv2d_backward_weights(on.gpu, g, x.g(), dy.g(), dw.gpu.view(), Write::add);
+  y.same(bound), dx.same(bound), dw.same(bound);
+#if !defined(RETORT_ON_DEVICE)
+  if (bound > tolerance<float>::value)  // the factors were rounded
+    CHECK(std::min({distance(host(y.cpu), host(y.gpu)), distance(host(dx.cpu), host(dx.gpu)), distance(host(dw.cpu), host(dw.gpu))}) > tolerance<float>::value);
+#endif
+}
+}  // namespace
+
+TEST_CASE_FIXTURE(Backends, "CUDA convolutions on tensor cores: whole numbers exactly, others within TF32") {
+  const auto whole = [](auto shape, std::uint64_t seed) { return whole_numbers(shape, seed); };
+  const auto any = [](auto shape, std::uint64_t seed) { return randn<float>(shape, seed); };
+  const double exact = tolerance<float>::value, rounded = tolerance<Tf32, Cuda>::value;
+  convolves(*this, {1, 3, 1, 1, 1}, 5, 7, 3, 70, exact, whole);    // two tiles of rows and of columns
+  convolves(*this, {3, 3, 2, 1, 1}, 5, 4, 17, 33, exact, whole);   // one more than a fragment has, one more than the narrow tile
+  convolves(*this, {1, 1, 1, 0, 1}, 5, 5, 6, 4, exact, whole);
+  convolves(*this, {5, 3, 1, 2, 2}, 4, 5, 10, 6, exact, whole);
+  convolves(*this, {3, 3, 3, 0, 3}, 7, 8, 9, 21, rounded, any);
+  convolves(*this, {3, 3, 1, 1, 1}, 4, 5, 20, 9, rounded, any);
+  convolves(*this, {3, 3, 2, 0, 6}, 7, 7, 6, 6, exact, any);       // depthwise: not on tensor cores
+}
+
+TEST_CASE("TF32 is the nearest number of ten bits of mantissa") {
+  Rng rng(3);
+  for (int i = 0; i < 2000; ++i) {
+    const double x = static_cast<float>((1 + rng.uniform()) * std::exp2(rng.uniform(-30, 30))), unit = std::exp2(std::floor(std::log2(x)) - 10);
+    const double y = cuda::conv::to_tf32(static_cast<float>(i % 2 ? x : -x)), half_way = std::floor(x / unit) * unit + unit / 2;
+    CHECK(std::abs(y) == std::floor(x / unit + 0.5) * unit);
+    CHECK(std::abs(double(cuda::conv::to_tf32(static_cast<float>(half_way)))) == half_way + unit / 2);
+  }
+  CHECK(std::isnan(cuda::conv::to_tf32(std::numeric_limits<float>::quiet_NaN())));
+  CHECK(cuda::conv::to_tf32(std::numeric_limits<float>::infinity()) == std::numeric_limits<float>::infinity());
 }
 
 TEST_CASE_FIXTURE(Backends, "CUDA column sums and batch normalisation, through and around the batch's statistics") {

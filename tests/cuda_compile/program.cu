@@ -1,4 +1,4 @@
-// A whole method on the CUDA backend, compiled and linked by nvcc: convolutions, batch norm, soft targets, Adam, SGD, steps as graphs. Run on a
+// A whole method on the CUDA backend, compiled and linked by nvcc: convolutions, batch norm, soft targets, Adam and TF32, SGD and steps as graphs. Run on a
 // device it must learn; without one it is skipped.
 
 #include <cstdio>
@@ -37,7 +37,7 @@ int main() {
   }
   Network<Net, Cuda> teacher(network(16), 1), student(network(4), 2);
   LabelsOnly<Net, Cuda> supervised{teacher::None{}, teacher};
-  fit(supervised, data, optim::Adam{.lr = 0.01f}, {.epochs = 5, .seed = 1});
+  fit(supervised, data, optim::Adam{.lr = 0.01f}, {.epochs = 5, .seed = 1, .tf32 = true});
   Hinton<Net, Net, Cuda> method{teacher, student, {.soft = {.temperature = 4, .weight = 0.9}, .hard = {.weight = 0.1}}};
   Graphs graphs;
   const Report report = fit(method, data, optim::Sgd{.lr = 0.05f, .momentum = 0.9f}, {.epochs = 10, .seed = 1, .cuda_graphs = true}, callbacks::Accuracy{data}, graphs);

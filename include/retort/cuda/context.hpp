@@ -40,7 +40,8 @@ class Cuda {
   int device() const { return device_; }
   int multiprocessors() const { return multiprocessors_; }
   cudaStream_t stream() const { return stream_; }
-  /// Matrix products in TF32: inputs rounded to 10 bits of mantissa, sums in float. Off by default.
+  /// Matrix products and convolutions of float on tensor cores: factors rounded to TF32, 10 bits of mantissa, sums in float. Off by
+  /// default.
   void allow_tf32(bool on) {
     tf32_ = on;
     if (blas_) set_math();

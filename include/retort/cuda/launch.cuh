@@ -40,11 +40,11 @@ inline unsigned blocks_for(const Cuda& cuda, index_t n, index_t per_block) {
   return static_cast<unsigned>(wanted < most ? wanted : most);
 }
 
-inline constexpr int map_threads = 256;
+inline constexpr int map_threads = 256, map_blocks = 4;  ///< of a block; that must fit on a multiprocessor: more, and some functors spill
 
 /// f(i) for i in [0, n); f is a trivially copyable functor.
 template <class F>
-__global__ static void __launch_bounds__(map_threads) map_kernel(index_t n, F f) {
+__global__ static void __launch_bounds__(map_threads, map_blocks) map_kernel(index_t n, F f) {
   const index_t stride = index_t{gridDim.x} * blockDim.x;
   for (index_t i = index_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += stride) f(i);
 }

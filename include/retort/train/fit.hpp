@@ -17,7 +17,7 @@ struct FitOptions {
   int device = 0;   ///< of the CUDA backend
   /// Steps that repeat are sent to the CUDA backend's device as graphs: the same bits, fewer launches (cuda/replay.hpp).
   bool cuda_graphs = false;
-  /// Matrix products of the CUDA backend round their operands to TF32 (10 bits of mantissa); sums stay in float.
+  /// Matrix products and convolutions of the CUDA backend round their factors to TF32 (10 bits of mantissa); sums stay in float.
   bool tf32 = false;
   /// A checkpoint to continue from; the run ends with the same bytes as one that was never interrupted. Empty: start
   /// anew. A file that does not exist yet also starts anew, so that one command line serves both.
