@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
 
 namespace retort {
 
@@ -34,32 +36,59 @@ struct checkpoint_error : error {
 
 namespace detail {
 
-inline void concat_to(std::string&) {}
-template <class... Rest>
-void concat_to(std::string& out, const char* head, const Rest&... rest);
-template <class Head, class... Rest>
-void concat_to(std::string& out, const Head& head, const Rest&... rest) {
-  if constexpr (requires { out += head; } && !requires { std::to_string(head); }) {
-    out += head;
-  } else if constexpr (requires { std::to_string(head); }) {
-    out += std::to_string(head);
-  } else {
-    out += to_string(head);
+/// One part of a message: text, a number, or anything with a `to_string`. It only refers to what it was made of, and is printed by
+/// one function for all: messages are everywhere, and a template for each would be most of what a compiler has to do.
+class MessagePart {
+ public:
+  MessagePart(const char* text) : text_(text) {}  // for literals of any length
+  template <class T>
+  MessagePart(const T& part) {
+    if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+      text_ = part;
+    } else if constexpr (std::is_floating_point_v<T>) {
+      real_ = static_cast<double>(part), print_ = &real;
+    } else if constexpr (std::is_integral_v<T> || std::is_enum_v<T>) {
+      integer_ = static_cast<long long>(part), print_ = std::is_unsigned_v<T> ? &natural : &integer;
+    } else {
+      object_ = &part, print_ = &object<T>;
+    }
   }
-  concat_to(out, rest...);
-}
-template <class... Rest>
-void concat_to(std::string& out, const char* head, const Rest&... rest) {
-  out += head;
-  concat_to(out, rest...);
+  void append_to(std::string& out) const { print_ == nullptr ? out += text_ : out += print_(*this); }
+
+ private:
+  using Print = std::string (*)(const MessagePart&);
+  static std::string real(const MessagePart& p) { return std::to_string(p.real_); }
+  static std::string integer(const MessagePart& p) { return std::to_string(p.integer_); }
+  static std::string natural(const MessagePart& p) { return std::to_string(static_cast<unsigned long long>(p.integer_)); }
+  template <class T>
+  static std::string object(const MessagePart& p) {
+    const T& value = *static_cast<const T*>(p.object_);
+    if constexpr (std::is_convertible_v<const T&, std::string>)
+      return value;  // a path
+    else
+      return to_string(value);
+  }
+
+  Print print_ = nullptr;
+  std::string_view text_;
+  union {
+    double real_;
+    long long integer_;
+    const void* object_ = nullptr;
+  };
+};
+
+inline std::string join(const MessagePart* parts, std::size_t count) {
+  std::string out;
+  for (std::size_t i = 0; i < count; ++i) parts[i].append_to(out);
+  return out;
 }
 
-/// Glues strings, numbers and anything with a `to_string` into one message.
+/// Glues the parts into one message.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
-  std::string out;
-  concat_to(out, parts...);
-  return out;
+  const MessagePart list[] = {parts...};
+  return join(list, sizeof...(parts));
 }
 
 }  // namespace detail
