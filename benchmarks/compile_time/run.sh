@@ -44,13 +44,27 @@ Report run(Network<Net>& teacher, Network<Net>& student, const Dataset<2>& data)
 }
 CPP
 
-# seconds UNIT FLAGS...: user + system time of the best of three compilations
+# the CUDA backend, as a program with one method includes it
+cp "$work/empty.cpp" "$work/empty.cu"
+cat > "$work/method.cu" <<'CPP'
+#include <retort/cuda/kernels.cuh>
+#include <retort/method/hinton.hpp>
+#include <retort/train/fit.hpp>
+using namespace retort;
+using Net = nn::Sequential<nn::Linear, nn::Relu, nn::Linear>;
+Report run(Network<Net, Cuda>& teacher, Network<Net, Cuda>& student, const Dataset<2>& data) {
+  Hinton<Net, Net>::with_backend<Cuda> method{teacher, student, {}};
+  return fit(method, data, optim::Sgd{}, {});
+}
+CPP
+
+# seconds FILE FLAGS...: user + system time of the best of three compilations
 seconds() {
   unit=$1
   shift
   for i in 1 2 3; do
     (  # the second line of `times` holds the children's user and system time, as 0m1.23s 0m0.10s; not through a pipe
-      "$compiler" -std=c++20 "$@" -I"$root/include" -c "$work/$unit.cpp" -o "$work/$unit.o"
+      "$compiler" -std=c++20 "$@" -I"$root/include" -c "$work/$unit" -o "$work/unit.o"
       times > "$work/times"
     )
     sed -n '2{s/[ms]/ /g;p}' "$work/times" | awk '{ print $1 * 60 + $2 + $3 * 60 + $4 }'
@@ -58,22 +72,27 @@ seconds() {
 }
 
 broken=0
-row() {  # row UNIT LEVEL BUDGET
+row() {  # row FILE LEVEL BUDGET
   t=$(seconds "$1" "$2" $flags)
   over=$(awk -v t="$t" -v e="$empty" 'BEGIN { printf "%.2f", t - e }')
   verdict=$(awk -v o="$over" -v b="$3" 'BEGIN { print (b == "-" ? "" : o < b ? "ok" : "BROKEN") }')
-  printf '| %-12s | %s | %7s | %6s | %s |\n' "$1" "$2" "$over" "$3" "$verdict"
+  printf '| %-15s | %s | %7s | %6s | %s |\n' "$1" "$2" "$over" "$3" "$verdict"
   [ "$verdict" != BROKEN ] || broken=1
 }
 
 flags="$*"
-empty=$(seconds empty -O0 $flags)
+empty=$(seconds empty.cpp -O0 $flags)
 "$compiler" --version | head -1
-echo '| unit         | level | over empty, s | budget, s | |'
+echo '| unit            | level | over empty, s | budget, s | |'
 echo '|---|---|---|---|---|'
-row fwd -O0 0.3
-row retort -O0 4
-row method -O0 -
-row method -O2 -
-row five_losses -O2 -
+row fwd.cpp -O0 0.3
+row retort.cpp -O0 4
+row method.cpp -O0 -
+row method.cpp -O2 -
+row five_losses.cpp -O2 -
+if command -v nvcc > /dev/null; then
+  compiler=nvcc flags=-arch=sm_90
+  empty=$(seconds empty.cu -O0 $flags)
+  row method.cu -O0 8
+fi
 exit $broken

@@ -56,6 +56,12 @@ struct Shared {
     return task.fit_from(chain, lr, 1, epochs);
   }
 };
+/// (sum w)^2 / (n sum w^2), %: what part of the labels still decides.
+double effective_share(const std::vector<float>& weights) {
+  double sum = 0, squares = 0;
+  for (const double w : weights) sum += w, squares += w * w;
+  return 100 * sum * sum / (static_cast<double>(weights.size()) * squares);
+}
 std::vector<double> numbers(const std::string& text) {
   std::vector<double> out;
   std::istringstream list(text);
@@ -117,7 +123,12 @@ int main(int argc, char** argv) {
     single("no edges (pooled features)", pooled);
     const auto chained = [&](const std::string& name, auto& chain, const Arm& arm) {
       const double lambda = choose(name, lambdas, [&](double l) { return chain(task, arm, l, lr, arguments.count("tuning", 15)).val; });
-      table.add(name, scores.get(name + at, [&] { return chain(task, arm, lambda, lr, task.epochs).test; }));
+      table.add(name, scores.get(name + at, [&] {
+        const double test = chain(task, arm, lambda, lr, task.epochs).test;
+        for (std::size_t link = 1; link < 3 && arm.code; ++link)
+          scores.keep(name + ", effective share of the labels at link " + std::to_string(link) + at, effective_share(chain.chain.weights(link)));
+        return test;
+      }));
     };
     Shared chain(gcn, sage, gat);
     for (const Arm& arm : arms()) chained("C > S > T, " + arm.name, chain, arm);
@@ -131,6 +142,10 @@ int main(int argc, char** argv) {
   std::cout << "Majority class " << majority << ". One-sided exact Wilcoxon signed-rank, all " << table["GAT"].size() << " seeds: BGNN (CE, w) above GAT alone p = " << std::setprecision(4)
             << statistics::wilcoxon_test(table[bgnn], table["GAT"]).p_greater << ", below p = " << statistics::wilcoxon_test(table["GAT"], table[bgnn]).p_greater
             << "; above the born-again chain p = " << statistics::wilcoxon_test(table[bgnn], table["T > T > T, born again"]).p_greater << ".\n";
+  for (const Arm& arm : arms())
+    for (const char* link : {"1", "2"})
+      if (const auto share = scores.find("C > S > T, " + arm.name + ", effective share of the labels at link " + link + ", " + std::to_string(first)))
+        std::cout << arm.name << ", seed " << first << ", link " << link << ": " << std::setprecision(1) << *share << " % of the labels still decide\n";
   for (const auto& arm : {std::string("GAT"), bgnn}) {
     auto best = table[arm];
     std::sort(best.rbegin(), best.rend());
