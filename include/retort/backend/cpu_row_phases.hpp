@@ -56,11 +56,10 @@ struct Ahead {
   }
 };
 
-/// f(offset, Whole or Rest) over a row.
+/// f(offset, Whole or Rest) over a row, from class i on.
 template <class T, class F>
-RETORT_INLINE void sweep(index_t width, F&& f) {
+RETORT_INLINE void sweep(index_t width, F&& f, index_t i = 0) {
   constexpr int lanes = simd::native_lanes<T>;
-  index_t i = 0;
   for (; i + lanes <= width; i += lanes) f(i, Whole<T>{});
   if (i < width) f(i, Rest<T>{static_cast<int>(width - i)});
 }
@@ -77,8 +76,7 @@ RETORT_INLINE void sweep(index_t width, const Ahead<T>& ahead, F&& f) {
     for (index_t j = 0; j < line; j += lanes) f(i + j, Whole<T>{});
   }
   if (i < width) ahead.fetch(i);
-  for (; i + lanes <= width; i += lanes) f(i, Whole<T>{});
-  if (i < width) f(i, Rest<T>{static_cast<int>(width - i)});
+  sweep<T>(width, f, i);
 }
 
 /// The same over a row without the class `hole`; none is left out where hole == width.

@@ -32,13 +32,20 @@ using BitsVector = typename Pack<typename Ieee<T>::bits, N>::vector_type;
 template <int N>
 using IntVector = typename Pack<std::int32_t, N>::vector_type;
 
-/// c[0] + c[1] x + ... by Horner's rule; recursive, since at -O2 a loop over the coefficients stays a loop.
-template <int From = 0, class P, class T, int K>
-RETORT_INLINE P polynomial(P x, const T (&c)[K]) {
-  if constexpr (From == K - 1)
-    return P(c[From]);
-  else
-    return fma(polynomial<From + 1>(x, c), x, P(c[From]));
+/// c[0] + c[1] x + ... by Horner's rule, of K packs in lockstep: a chain of products alone leaves most of the machine idle.
+/// Recursive, since at -O2 a loop over the coefficients stays a loop.
+template <int From = 0, class P, class T, int C, int K>
+RETORT_INLINE void polynomial(const P (&x)[K], const T (&c)[C], P (&out)[K]) {
+  if constexpr (From + 1 < C) polynomial<From + 1>(x, c, out);
+#pragma GCC unroll 2
+  for (int k = 0; k < K; ++k) out[k] = From + 1 < C ? fma(out[k], x[k], P(c[From])) : P(c[From]);
+}
+template <class P, class T, int C>
+RETORT_INLINE P polynomial(P x, const T (&c)[C]) {
+  const P one[] = {x};
+  P out[1];
+  polynomial(one, c, out);
+  return out[0];
 }
 
 #if RETORT_VECTOR_BYTES == 64
@@ -77,14 +84,6 @@ RETORT_INLINE IntVector<N> nearest(Pack<T, N> y, Pack<T, N> half) {
   if constexpr (std::is_same_v<T, float> && N == 8) return IntVector<N>(__builtin_ia32_cvtps2dq256(y.v));
 #endif
   return __builtin_convertvector((y + half).v, IntVector<N>);
-}
-
-/// The same of K packs in lockstep: a chain of products alone leaves most of the machine idle.
-template <int From = 0, class P, class T, int C, int K>
-RETORT_INLINE void polynomial(const P (&x)[K], const T (&c)[C], P (&out)[K]) {
-  if constexpr (From + 1 < C) polynomial<From + 1>(x, c, out);
-#pragma GCC unroll 2
-  for (int k = 0; k < K; ++k) out[k] = From + 1 < C ? fma(out[k], x[k], P(c[From])) : P(c[From]);
 }
 
 /// 2^y = 2^whole * 2^r with r = y - whole in [-1/2, 1/2], of K packs in lockstep.
