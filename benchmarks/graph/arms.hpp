@@ -11,10 +11,11 @@ namespace experiment {
 /// Boosting, or not.
 struct MaybeBoost {
   int code = 0;  ///< 0: none, 1: one-hot, 2: signed
+  double least = boost::SammeR<>{}.least;
   template <class T>
   void update(std::span<float> weights, View<const T, 2> logits, std::span<const std::int32_t> labels) const {
-    if (code == 1) boost::SammeR<boost::OneHotCode>{}.update(weights, logits, labels);
-    if (code == 2) boost::SammeR<boost::SignedCode>{}.update(weights, logits, labels);
+    if (code == 1) boost::SammeR<boost::OneHotCode>{least}.update(weights, logits, labels);
+    if (code == 2) boost::SammeR<boost::SignedCode>{least}.update(weights, logits, labels);
   }
   std::string describe() const { return "boosting by choice"; }
 };
