@@ -49,10 +49,13 @@
 #endif
 
 /// Before a loop over an array that must stay in registers: nvcc, left to itself, at times keeps the loop, and the array in memory.
+/// RETORT_KEEP_LOOP is its opposite.
 #if defined(__CUDACC__)
 #define RETORT_UNROLL _Pragma("unroll")
+#define RETORT_KEEP_LOOP _Pragma("unroll 1")
 #else
 #define RETORT_UNROLL
+#define RETORT_KEEP_LOOP
 #endif
 
 // What launches kernels lives in an inline namespace that carries the architectures it was compiled for, so that objects

@@ -10,6 +10,7 @@
 #endif
 #include <cstdlib>
 #include <fstream>
+#include <retort/core/bfloat16.hpp>
 #include <retort/core/rng.hpp>
 #include <retort/cuda/context.hpp>
 #include <support.hpp>
@@ -24,6 +25,11 @@ struct Tf32;
 template <>
 struct tolerance<Tf32, Cuda> {
   static constexpr double value = 0x1p-9;
+};
+/// Float that was rounded to BFloat16 up to twice on its way to memory.
+template <>
+struct tolerance<BFloat16, Cuda> {
+  static constexpr double value = 0x1p-7;
 };
 
 /// A tensor of either backend with given contents, row-major.

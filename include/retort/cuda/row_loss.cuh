@@ -1,7 +1,8 @@
 #pragma once
 // The row-loss engine of the GPU: any sum of row losses as one kernel. The threads of a group share a row: a warp where
 // there are few classes, a block where there are many. The phases are those of functor/row_loss.hpp, with one sweep for
-// maxima and sums together; a row that fits the caches comes from memory once.
+// maxima and sums together; a row that fits the caches comes from memory once. Threads read and write sixteen bytes at a time
+// where a row has them in line, and ask for the next while they work on these.
 //
 // Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
 
@@ -188,6 +189,108 @@ __device__ inline TermState<Term, T>& state_at(Slot<I, Term, T>& s) {
   return s.state;
 }
 
+/// Sixteen bytes of a row: what a thread takes at once. In words, since an array of BFloat16 would take a register for each.
+template <class Stored>
+struct Piece {
+  static constexpr int size = 16 / sizeof(Stored), half = size / 2;
+  unsigned word[4];
+  RETORT_HD Stored operator[](int j) const {
+    Stored out;
+    if constexpr (sizeof(Stored) == 2) {
+      const auto bits = static_cast<std::uint16_t>(word[j / 2] >> (16 * (j % 2)));
+      memcpy(&out, &bits, sizeof out);
+    } else {
+      memcpy(&out, word + j * (sizeof(Stored) / 4), sizeof out);
+    }
+    return out;
+  }
+  RETORT_HD void set(int j, Stored x) {
+    if constexpr (sizeof(Stored) == 2) {
+      std::uint16_t bits;
+      memcpy(&bits, &x, sizeof bits);
+      word[j / 2] = j % 2 ? (word[j / 2] & 0xffffu) | unsigned{bits} << 16 : (word[j / 2] & 0xffff0000u) | bits;
+    } else {
+      memcpy(word + j * (sizeof(Stored) / 4), &x, sizeof x);
+    }
+  }
+  RETORT_HD void swap_halves() {
+    const unsigned low[2] = {word[0], word[1]};
+    word[0] = word[2], word[1] = word[3], word[2] = low[0], word[3] = low[1];
+  }
+};
+
+/// How a group walks along a row of several arrays: each thread takes every G::threads-th piece, pieces being cut where the
+/// address of the first array is a multiple of sixteen bytes. A piece at class c holds the classes c, c + 1 ...; it is moved at once where it lies inside
+/// the row and all arrays are cut alike, class by class elsewhere.
+template <class G, class T, class Stored>
+class Walk {
+ public:
+  using Part = Piece<Stored>;
+  static constexpr int stride = G::threads * Part::size;
+
+  /// Arrays that are not there are null.
+  template <class... Rows>
+  __device__ Walk(int classes, const Stored* row, const Rows*... rows)
+      : classes_(classes), first_(G::rank() * Part::size - lead(row)), alike_((... && (!rows || lead(rows) == lead(row)))) {}
+
+  /// f(class of the piece) for each piece of this thread.
+  template <class F>
+  __device__ void each(F&& f) const {
+    for (int c = first_; c < classes_; c += stride) f(c);
+  }
+  /// f(class of the pieces, piece of z, piece of t): the next pieces are on their way while f works on these.
+  template <bool Both, class F>
+  __device__ void each(const Stored* z, const Stored* t, F&& f) const {
+    Part next_z = load(z, first_), next_t;
+    if constexpr (Both) next_t = load(t, first_);
+    each([&](int c) {
+      const Part z_here = next_z, t_here = Both ? next_t : next_z;
+      next_z = load(z, c + stride);
+      if constexpr (Both) next_t = load(t, c + stride);
+      f(c, z_here, t_here);
+    });
+  }
+  /// f(class, j, z, t) for the classes of the pieces at c; f may set element j of `g`. Half a piece at a time: unrolled as a whole,
+  /// the classes of a piece take so many registers that half of the threads no longer fit.
+  template <class F, class... Gradients>
+  __device__ void classes(int c, Part z, Part t, F&& f, Gradients&... g) const {
+    RETORT_KEEP_LOOP
+    for (int h = 0; h < 2; ++h) {
+      RETORT_UNROLL
+      for (int j = 0; j < Part::half; ++j)
+        if (const int k = c + h * Part::half + j; has(k)) f(k, j, T(z[j]), T(t[j]));
+      z.swap_halves(), t.swap_halves(), (g.swap_halves(), ...);
+    }
+  }
+  __device__ Part load(const Stored* row, int c) const {
+    Part out{};
+    if (whole(c)) {
+      memcpy(out.word, __builtin_assume_aligned(static_cast<const void*>(row + c), 16), 16);
+    } else {
+      RETORT_UNROLL
+      for (int j = 0; j < Part::size; ++j)
+        if (has(c + j)) out.set(j, row[c + j]);
+    }
+    return out;
+  }
+  __device__ void store(Stored* row, int c, const Part& piece) const {
+    if (whole(c)) {
+      memcpy(__builtin_assume_aligned(static_cast<void*>(row + c), 16), piece.word, 16);
+    } else {
+      RETORT_UNROLL
+      for (int j = 0; j < Part::size; ++j)
+        if (has(c + j)) row[c + j] = piece[j];
+    }
+  }
+
+ private:
+  static __device__ int lead(const Stored* row) { return static_cast<int>(reinterpret_cast<std::uintptr_t>(row) % 16 / sizeof(Stored)); }
+  __device__ bool has(int c) const { return static_cast<unsigned>(c) < static_cast<unsigned>(classes_); }
+  __device__ bool whole(int c) const { return alike_ && c >= 0 && c <= classes_ - Part::size; }
+  int classes_, first_;
+  bool alike_;
+};
+
 /// One row in the hands of one group.
 template <class G, class T, class Stored, class... Terms>
 class Evaluation {
@@ -221,11 +324,13 @@ class Evaluation {
       for (int k = 0; ge && k < a.extra_columns; ++k) ge[k] = T(0);
       if (a.d_temperature) a.d_temperature[r] = T(0);
     }
+    const Steps walk(a.classes, z, t, gs, gt);
     if (!any) {
-      for (int c = G::rank(); c < a.classes; c += G::threads) {
-        if (gs) gs[c] = Stored(T(0));
-        if (gt) gt[c] = Stored(T(0));
-      }
+      const Part zero{};
+      walk.each([&](int c) {
+        if (gs) walk.store(gs, c, zero);
+        if (gt) walk.store(gt, c, zero);
+      });
       if (G::rank() == 0) finish_row(a, r, 0, 0);
       return;
     }
@@ -237,26 +342,26 @@ class Evaluation {
                                                     [&](auto i) -> auto& { return state_at<i>(states); });
       const Scales<T> scales{{T(log2_e) / round.student, T(log2_e) / round.teacher}, {T(log2_e), T(log2_e)}};
       if constexpr ((own_bits | one_bits) != 0) {
-        const RowStatistics<T> found = sweep<Once>(a, scales, z, t, seen, -1);
+        const RowStatistics<T> found = sweep<Once>(walk, scales, z, t, seen, -1);
         seen.own = Softmaxes<T>::template of<own_bits>(found, found.own, scales.own, a.classes);
         seen.one = Softmaxes<T>::template of<one_bits>(found, found.one, scales.one, a.classes);
       }
       if constexpr (other_bits != 0) {  // in a sweep of its own: no statistics can lose a class again
-        const RowStatistics<T> found = sweep<Online<other_bits, 0>>(a, scales, z, t, seen, labelled ? label : -1);
+        const RowStatistics<T> found = sweep<Online<other_bits, 0>>(walk, scales, z, t, seen, labelled ? label : -1);
         seen.other = Softmaxes<T>::template of<other_bits>(found, found.own, scales.own, a.classes - 1);
       }
       each([&](auto i) {
         auto& s = state_at<i>(states);
         if (s.active) describe<i>(a, r, s, seen, round.student, labelled ? label : -1, z, t);
       });
-      if constexpr (has_acc) accumulate(a, states, seen, z, t);
+      if constexpr (has_acc) accumulate(a, walk, states, seen, z, t);
       each([&](auto i) {
         auto& s = state_at<i>(states);
         if (!s.active) return;
         conclude(loss<i>(a), s);
         s.value = T(value_of(loss<i>(a), s));
       });
-      if (gs || gt || a.d_temperature) gradients(a, r, states, seen, z, t, gs, gt, round.student, !first);
+      if (gs || gt || a.d_temperature) gradients(a, walk, r, states, seen, z, t, gs, gt, round.student, !first);
       if (ge && G::rank() == 0) each([&](auto i) {
         if (state_at<i>(states).active) add_extra_gradients(loss<i>(a), state_at<i>(states), ge);
       });
@@ -274,6 +379,8 @@ class Evaluation {
   }
 
  private:
+  using Steps = Walk<G, T, Stored>;
+  using Part = Piece<Stored>;
   static constexpr int term_count = sizeof...(Terms);
   using States = Slots<std::make_integer_sequence<int, term_count>, T, Terms...>;
   // Through a function, not through the pack: nvcc 13 loses the pack of an alias template that a generic lambda uses.
@@ -318,10 +425,13 @@ class Evaluation {
   }
   /// What `Pass` finds in a row without the class `hole`, -1 for none.
   template <class Pass>
-  static __device__ RowStatistics<T> sweep(const Args& a, const Scales<T>& scales, const Stored* z, const Stored* t, const Views<T>& seen, int hole) {
+  static __device__ RowStatistics<T> sweep(const Steps& walk, const Scales<T>& scales, const Stored* z, const Stored* t, const Views<T>& seen, int hole) {
     RowStatistics<T> found = Pass::template nothing<T>();
-    for (int c = G::rank(); c < a.classes; c += G::threads)
-      if (c != hole) Pass::push(found, scales, T(z[c]) - seen.origin[0], T(t[c]) - seen.origin[1]);
+    walk.template each<needs_teacher>(z, t, [&](int c, const Part& zs, const Part& ts) {
+      walk.classes(c, zs, ts, [&](int k, int, T zk, T tk) {
+        if (k != hole) Pass::push(found, scales, zk - seen.origin[0], tk - seen.origin[1]);
+      });
+    });
     return G::reduce(found, [&](const RowStatistics<T>& p, const RowStatistics<T>& q) { return Pass::merge(p, q, scales); });
   }
 
@@ -380,7 +490,7 @@ class Evaluation {
     return {S(z), S(t), c, c == row.label, at[0], at[1], at[2], at[3], row.extra, row, S(0), other[0], other[1]};
   }
 
-  static __device__ void accumulate(const Args& a, States& states, const Views<T>& seen, const Stored* z, const Stored* t) {
+  static __device__ void accumulate(const Args& a, const Steps& walk, States& states, const Views<T>& seen, const Stored* z, const Stored* t) {
     each([&](auto i) {
       auto& s = state_at<i>(states);
       if constexpr (StateAt<i>::generic)
@@ -388,18 +498,19 @@ class Evaluation {
       else if constexpr (StateAt<i>::plain)
         s.acc = loss<i>(a).identity();
     });
-    for (int c = G::rank(); c < a.classes; c += G::threads) {
-      const T zc = T(z[c]), tc = T(t[c]);
-      each([&](auto i) {
-        auto& s = state_at<i>(states);
-        if constexpr (!StateAt<i>::closed) {
-          if (!s.active) return;
-          auto x = cell<i>(s.row, seen, zc, tc, c);
-          if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = loss<i>(a).keep(x);
-          s.acc = loss<i>(a).add(s.acc, x);
-        }
+    walk.template each<needs_teacher>(z, t, [&](int c, const Part& zs, const Part& ts) {
+      walk.classes(c, zs, ts, [&](int k, int, T zk, T tk) {
+        each([&](auto i) {
+          auto& s = state_at<i>(states);
+          if constexpr (!StateAt<i>::closed) {
+            if (!s.active) return;
+            auto x = cell<i>(s.row, seen, zk, tk, k);
+            if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = loss<i>(a).keep(x);
+            s.acc = loss<i>(a).add(s.acc, x);
+          }
+        });
       });
-    }
+    });
     each([&](auto i) {
       auto& s = state_at<i>(states);
       if constexpr (!StateAt<i>::closed) {  // all threads of the group agree on `active`
@@ -411,30 +522,36 @@ class Evaluation {
     });
   }
 
-  static __device__ void gradients(const Args& a, index_t r, States& states, const Views<T>& seen, const Stored* z, const Stored* t,
+  static __device__ void gradients(const Args& a, const Steps& walk, index_t r, States& states, const Views<T>& seen, const Stored* z, const Stored* t,
                                    Stored* gs, Stored* gt, T temperature, bool add) {
     T by_temperature(0);
     const bool both = gt || a.d_temperature;
-    for (int c = G::rank(); c < a.classes; c += G::threads) {
-      const T zc = T(z[c]), tc = T(t[c]);
-      T sum_s(0), sum_t(0);
-      each([&](auto i) {
-        auto& s = state_at<i>(states);
-        if (!s.active) return;
-        const auto& f = loss<i>(a);
-        auto x = cell<i>(s.row, seen, zc, tc, c);
-        if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = f.keep(x);
-        const T ds = T(gradient_of<false>(f, s, x));
-        T dt(0);
-        if constexpr (has_teacher_grad<i>)
-          if (both) dt = T(gradient_of<true>(f, s, x));
-        sum_s += s.coefficient * ds;
-        sum_t += s.coefficient * dt;
-        if (StateAt<i>::tempered) by_temperature += s.coefficient * (ds * zc + dt * tc);
-      });
-      if (gs) gs[c] = Stored(add ? T(gs[c]) + sum_s : sum_s);
-      if (gt) gt[c] = Stored(add ? T(gt[c]) + sum_t : sum_t);
-    }
+    walk.template each<needs_teacher>(z, t, [&](int c, const Part& zs, const Part& ts) {
+      Part ds_here{}, dt_here{};
+      if (add && gs) ds_here = walk.load(gs, c);
+      if (add && gt) dt_here = walk.load(gt, c);
+      walk.classes(c, zs, ts, [&](int k, int j, T zk, T tk) {
+        T sum_s(0), sum_t(0);
+        each([&](auto i) {
+          auto& s = state_at<i>(states);
+          if (!s.active) return;
+          const auto& f = loss<i>(a);
+          auto x = cell<i>(s.row, seen, zk, tk, k);
+          if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = f.keep(x);
+          const T ds = T(gradient_of<false>(f, s, x));
+          T dt(0);
+          if constexpr (has_teacher_grad<i>)
+            if (both) dt = T(gradient_of<true>(f, s, x));
+          sum_s += s.coefficient * ds;
+          sum_t += s.coefficient * dt;
+          if (StateAt<i>::tempered) by_temperature += s.coefficient * (ds * zk + dt * tk);
+        });
+        ds_here.set(j, Stored(add ? T(ds_here[j]) + sum_s : sum_s));
+        dt_here.set(j, Stored(add ? T(dt_here[j]) + sum_t : sum_t));
+      }, ds_here, dt_here);
+      if (gs) walk.store(gs, c, ds_here);
+      if (gt) walk.store(gt, c, dt_here);
+    });
     if (a.d_temperature) {
       T g = -G::sum(by_temperature) / temperature;
       each([&](auto i) {
@@ -447,15 +564,15 @@ class Evaluation {
   }
 };
 
-/// Threads that share a row, by the number of classes; rows of one block. To be measured on a device.
+/// Threads that share a row, by its number of pieces of sixteen bytes; rows of one block. To be measured on a device.
 struct Tuning {
-  int least_classes, threads, rows;
+  int least_pieces, threads, rows;
 };
-inline constexpr Tuning tuning[] = {{2048, 512, 1}, {257, 256, 1}, {0, 32, 4}};
+inline constexpr Tuning tuning[] = {{1024, 512, 1}, {257, 256, 1}, {0, 32, 4}};
 
-// One block on a multiprocessor must fit, no more: left to itself, the compiler spills some sums to fit another block.
+// 512 threads of a multiprocessor must fit, no more: left to itself, the compiler spills some sums to fit more of them.
 template <int Threads, class T, class Stored, class... Terms>
-__global__ static void __launch_bounds__(Threads == 32 ? 128 : Threads, 1) row_loss_kernel(Arguments<T, Stored, Terms...> a) {
+__global__ static void __launch_bounds__(Threads == 32 ? 128 : Threads, Threads == 32 ? 4 : 512 / Threads) row_loss_kernel(Arguments<T, Stored, Terms...> a) {
   const index_t step = index_t{gridDim.x} * blockDim.y;
   for (index_t r = index_t{blockIdx.x} * blockDim.y + threadIdx.y; r < a.rows; r += step) Evaluation<Group<Threads>, T, Stored, Terms...>::row(a, r);
 }
@@ -516,9 +633,10 @@ struct RowLossKernels {
       launch(cuda, "row loss", &rows::row_loss_kernel<Threads, T, Stored, Terms...>, blocks_for(cuda, count, per_block),
              dim3(Threads, static_cast<unsigned>(per_block)), arguments);
     };
-    if (classes >= rows::tuning[0].least_classes)
+    const index_t pieces = (classes + rows::Piece<Stored>::size - 1) / rows::Piece<Stored>::size;
+    if (pieces >= rows::tuning[0].least_pieces)
       run(std::integral_constant<int, rows::tuning[0].threads>{}, rows::tuning[0].rows);
-    else if (classes >= rows::tuning[1].least_classes)
+    else if (pieces >= rows::tuning[1].least_pieces)
       run(std::integral_constant<int, rows::tuning[1].threads>{}, rows::tuning[1].rows);
     else
       run(std::integral_constant<int, rows::tuning[2].threads>{}, rows::tuning[2].rows);

@@ -5,6 +5,7 @@
 //     threads of the block reach, or a shuffle that misses a lane of its mask, is an error;
 //   - device memory is readable only while a kernel or a copy runs: host code that touches it crashes;
 //   - fresh device memory holds NaNs;
+//   - an address that a kernel takes to be aligned must be;
 //   - a graph is a chain of nodes with arguments of their own; while a capture is open, copies, waits and launches of kernels
 //     are refused.
 // What it cannot show: speed, memory coalescing, races between blocks, and what nvcc makes of the code.
@@ -285,6 +286,18 @@ inline bool refuse_graphs = false;
 
 inline void __syncthreads() { emulation::Block::instance().barrier(); }
 inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::Block::instance().warp_barrier(mask); }
+namespace emulation {
+/// A device refuses wide accesses to addresses that are not multiples of their width.
+template <class V>
+V* aligned(V* p, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(p) % bytes != 0) {
+    std::fprintf(stderr, "CUDA emulation: misaligned address\n");
+    std::abort();
+  }
+  return p;
+}
+}  // namespace emulation
+#define __builtin_assume_aligned(pointer, bytes) emulation::aligned(pointer, bytes)
 inline int atomicAdd(int* at, int value) { return std::exchange(*at, *at + value); }
 template <class V>
 V __shfl_sync(unsigned mask, V v, int source, int width = 32) {
