@@ -4,6 +4,7 @@
 // Usage: anti_backdoor [--short] [--out FOLDER]
 
 #include <filesystem>
+#include <iomanip>
 #include <retort.hpp>
 #include <retort/io/png.hpp>
 #include <retort/io/svg.hpp>

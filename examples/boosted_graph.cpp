@@ -2,6 +2,7 @@
 // beside the student alone and soft targets at a fixed temperature. Trains on a small block model, or on Cora with
 // RETORT_DATA_DIR set and --cora. Usage: boosted_graph [--short] [--cora]
 
+#include <iomanip>
 #include <iostream>
 #include <retort.hpp>
 #include <retort/data/graph_files.hpp>

@@ -3,6 +3,7 @@
 // German credit graph instead. Usage: fair_graph [--short] [--german]
 
 #include <filesystem>
+#include <iomanip>
 #include <iostream>
 #include <retort.hpp>
 #include <retort/data/graph_files.hpp>

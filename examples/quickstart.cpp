@@ -3,6 +3,7 @@
 // Usage: quickstart [--short] [--out FOLDER]
 
 #include <filesystem>
+#include <iomanip>
 #include <retort.hpp>
 #include <retort/io/json.hpp>
 #include <retort/io/svg.hpp>

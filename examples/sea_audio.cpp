@@ -4,6 +4,7 @@
 // Needs RETORT_DATA_DIR with the Free Spoken Digit Dataset. Usage: sea_audio [--short]
 
 #include <filesystem>
+#include <iomanip>
 #include <retort.hpp>
 #include <retort/audio/mel.hpp>
 #include <retort/audio/spoken_digits.hpp>

@@ -1,5 +1,7 @@
 // DiSK-1: the one-dimensional world, (1) to (6) of its specification. Usage: disk_experiment_landscape [sets=20]
 
+#include <iomanip>
+
 #include "disk_interval.hpp"
 #include "experiment.hpp"
 

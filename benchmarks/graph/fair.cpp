@@ -10,6 +10,7 @@
 // With scores=FILE each arm's scores go to FILE as soon as they are known, and are not computed twice; with teachers=STEM the
 // teacher of seed k is kept in STEM-k, for more arms on the same task.
 
+#include <iomanip>
 #include <retort/graph/similarity.hpp>
 #include <retort/method/reliant.hpp>
 #include <sstream>

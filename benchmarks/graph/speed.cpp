@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <iomanip>
 #include <retort/data/graph_files.hpp>
 
 #include "disk/experiment.hpp"

@@ -5,6 +5,8 @@
 // tu data=FOLDER set=MUTAG|PROTEINS [seeds=10] [first=0] [epochs=60] [tuning=15] [pool=sum|mean] [lrs=0.005,0.01,0.05]
 // [lambdas=0.1,0.5,1,5,10] [least=1e-6] [scores=FILE]: `least` bounds what a teacher's error can weigh (SammeR); with FILE, results go there as soon as they are known and are not computed twice.
 
+#include <iomanip>
+#include <sstream>
 #include <retort/data/graph_files.hpp>
 
 #include "arms.hpp"

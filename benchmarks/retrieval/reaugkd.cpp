@@ -5,6 +5,7 @@
 //   criterion=likelihood|accuracy standard_errors=1 (of the calibrator)
 //   sweep=0 (1: alpha and tau of a grid, measured on one half of the validation split, k and lambda chosen on the other, by each rule)
 
+#include <iomanip>
 #include <numeric>
 #include <retort/data/text.hpp>
 #include <retort/nn/zoo/text.hpp>

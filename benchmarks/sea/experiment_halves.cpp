@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <iomanip>
 #include <retort.hpp>
 #include <retort/audio/mel.hpp>
 #include <retort/audio/spoken_digits.hpp>

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include <retort/loss/scaffolded_soft_targets.hpp>

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <retort/backend/cpu_common.hpp>
 #include <retort/backend/simd.hpp>
@@ -102,7 +101,7 @@ struct Selection {
     T bar = least;
     index_t column = columns - 1;  // where NaNs leave too few: everything
     if (count >= need) {
-      std::nth_element(kept, kept + need - 1, kept + count, std::greater<>());
+      std::nth_element(kept, kept + need - 1, kept + count, [](T a, T b) { return a > b; });
       bar = kept[need - 1];
       const index_t equal = need - static_cast<index_t>(std::count_if(kept, kept + need, [bar](T v) { return v > bar; }));
       column = find_equal(row, columns, bar, equal);  // the last entry at the bar that still belongs to them

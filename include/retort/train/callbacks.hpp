@@ -4,14 +4,13 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdio>
 #include <fstream>
-#include <iomanip>
 #include <iostream>
 #include <retort/core/finite.hpp>
 #include <retort/predict/logits.hpp>
 #include <retort/train/metrics.hpp>
 #include <retort/train/report.hpp>
-#include <sstream>
 
 namespace retort::callbacks {
 
@@ -28,21 +27,26 @@ class ProgressBar {
     if (percent == shown_) return;
     shown_ = percent;
     *out_ << "\repoch " << session.progress().epoch + 1 << '/' << session.options().epochs << " [" << std::string(static_cast<std::size_t>(percent / 5), '#')
-          << std::string(static_cast<std::size_t>(20 - percent / 5), '.') << "] loss " << std::setprecision(4) << session.last_loss() << "   " << std::flush;
+          << std::string(static_cast<std::size_t>(20 - percent / 5), '.') << "] loss " << number("%.4g", session.last_loss()) << "   " << std::flush;
   }
   template <class S>
   void on_epoch_end(S& session) {
     const int epoch = session.progress().epoch + 1, epochs = session.options().epochs;
     const int every = std::max(1, (epochs + lines_ - 1) / std::max(1, lines_));
     if (!terminal_ && epoch % every && epoch != epochs) return;
-    std::ostringstream line;
-    line << "epoch " << std::setw(3) << epoch << '/' << epochs << "  loss " << std::fixed << std::setprecision(4) << session.record().loss;
-    for (const auto& [name, value] : session.record().metrics) line << "  " << name << ' ' << value;
-    line << "  " << std::setprecision(2) << session.record().seconds << " s";
-    *out_ << (terminal_ ? "\r" : "") << line.str() << (terminal_ ? "                    \n" : "\n") << std::flush;
+    std::string line = detail::concat("epoch ", number("%3.0f", epoch), "/", epochs, "  loss ", number("%.4f", session.record().loss));
+    for (const auto& [name, value] : session.record().metrics) line += detail::concat("  ", name, " ", number("%.4f", value));
+    line += detail::concat("  ", number("%.2f", session.record().seconds), " s");
+    *out_ << (terminal_ ? "\r" : "") << line << (terminal_ ? "                    \n" : "\n") << std::flush;
   }
 
  private:
+  /// Not by manipulators: the stream's own format stays as its owner left it.
+  static std::string number(const char* format, double value) {
+    char text[64];
+    std::snprintf(text, sizeof text, format, value);
+    return text;
+  }
   std::ostream* out_;
   int lines_, shown_ = -1;
   bool terminal_ = false;
@@ -130,7 +134,7 @@ class CsvLog {
   template <class F>
   static void write(const std::string& path, const Report& report, F&& f) {
     std::ofstream out(path);
-    out << std::setprecision(17);
+    out.precision(17);
     f(out, report);
     out.flush();
     require<data_error>(out.good(), "CsvLog: cannot write '", path, "'");
