@@ -3,11 +3,12 @@
 // pooled features. For each seed the learning rate is the one at which GAT alone validates best, and each arm's lambda the one at
 // which its chain does in `tuning` epochs (of equal ones the first); no seed's choice sees its test graphs.
 // tu data=FOLDER set=MUTAG|PROTEINS [seeds=10] [first=0] [epochs=60] [tuning=15] [pool=sum|mean] [lrs=0.005,0.01,0.05]
-// [lambdas=0.1,0.5,1,5,10] [least=1e-6] [scores=FILE]: `least` bounds what a teacher's error can weigh (SammeR); with FILE, results go there as soon as they are known and are not computed twice.
+// [lambdas=0.1,0.5,1,5,10] [least=1e-6] [scores=FILE]: `least` bounds what a teacher's error can weigh (boost::SammeR); with FILE,
+// results go there as soon as they are known and are not computed twice.
 
 #include <iomanip>
-#include <sstream>
 #include <retort/data/graph_files.hpp>
+#include <sstream>
 
 #include "arms.hpp"
 #include "scores.hpp"
@@ -49,8 +50,8 @@ Score alone(const Task& task, const Net& architecture, double lr) {
 template <class... Nets>
 struct Shared {
   AnyChain<Nets...> chain;
-  double least;
-  explicit Shared(double least, Nets... nets) : chain(std::tuple{std::move(nets)...}, {.knowledge = knowledge_of(arms()[0], 1), .boost = {}}), least(least) {}
+  double least = MaybeBoost{}.least;
+  explicit Shared(Nets... nets) : chain(std::tuple{std::move(nets)...}, {.knowledge = knowledge_of(arms()[0], 1), .boost = {}}) {}
   bool begun = false;
   Score operator()(const Task& task, const Arm& arm, double lambda, double lr, int epochs) {
     if (!begun) task.fit_from(chain, lr, 0, task.epochs);
@@ -133,10 +134,10 @@ int main(int argc, char** argv) {
         return test;
       }));
     };
-    const double least = arguments.number("least", boost::SammeR<>{}.least);
-    Shared chain(least, gcn, sage, gat);
+    Shared chain(gcn, sage, gat);
+    chain.least = arguments.number("least", chain.least);
     for (const Arm& arm : arms()) chained("C > S > T, " + arm.name, chain, arm);
-    Shared again(least, gat, gat, gat);
+    Shared again(gat, gat, gat);
     chained("T > T > T, born again", again, arms()[0]);
     std::clog << "seed " << seed << " done\n";
   }

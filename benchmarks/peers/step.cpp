@@ -1,7 +1,6 @@
 // Whole training steps: forward, soft targets (T = 4) + cross-entropy, backward, SGD with momentum. The teacher's logits
 // are given on both sides. PyTorch through its C++ API, without Python's overhead.
 
-
 #include <memory>
 #include <torch/torch.h>
 #include <training_step.hpp>

@@ -104,7 +104,7 @@ void check_row_scaled() {
 }
 }  // namespace
 
-TEST_CASE("a gradient as RowScaled is its product, with row weights, in sums with the other gradients and alone") {
+TEST_CASE("a gradient as RowScaled is its product, with row weights, alone and beside the gradients to teacher and temperature") {
   check_row_scaled<float>();
   check_row_scaled<double>();
 }
