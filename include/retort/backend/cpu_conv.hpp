@@ -21,7 +21,7 @@ struct Convolution {
   template <class T>
   static void conv2d_forward(Cpu& cpu, const Conv2dGeometry& g, In<T, 4> x, In<T, 4> w, Pointer<const T> bias,
                              View<T, 4> y, Epilogue epilogue = Epilogue::none) {
-    check("conv2d_forward", g, x.shape, w.shape, y.shape);
+    g.check("conv2d_forward", x.shape, w.shape, y.shape);
     if (y.size() == 0) return;
     if (pointwise(g)) {
       Gemm::gemm(cpu, Transpose::no, Transpose::no, pixels(x), matrix(w), pixels(y), Write::replace, bias, epilogue);
@@ -58,7 +58,7 @@ struct Convolution {
   template <class T>
   static void conv2d_backward_data(Cpu& cpu, const Conv2dGeometry& g, In<T, 4> dy, In<T, 4> w, View<T, 4> dx,
                                    Write write) {
-    check("conv2d_backward_data", g, dx.shape, w.shape, dy.shape);
+    g.check("conv2d_backward_data", dx.shape, w.shape, dy.shape);
     if (dx.size() == 0) return;
     if (pointwise(g)) {
       Gemm::gemm(cpu, Transpose::no, Transpose::yes, pixels(dy), matrix(w), pixels(dx), write);
@@ -108,7 +108,7 @@ struct Convolution {
   template <class T>
   static void conv2d_backward_weights(Cpu& cpu, const Conv2dGeometry& g, In<T, 4> x, In<T, 4> dy, View<T, 4> dw,
                                       Write write) {
-    check("conv2d_backward_weights", g, x.shape, dw.shape, dy.shape);
+    g.check("conv2d_backward_weights", x.shape, dw.shape, dy.shape);
     if (dy.size() == 0 || dw.size() == 0) {
       if (write == Write::replace) std::fill_n(dw.data, dw.size(), T{0});
       return;
@@ -132,17 +132,6 @@ struct Convolution {
   }
 
  private:
-  static void check(const char* what, const Conv2dGeometry& g, Shape<4> x, Shape<4> w, Shape<4> y) {
-    require<value_error>(g.kernel_h >= 1 && g.kernel_w >= 1 && g.stride >= 1 && g.padding >= 0 && g.groups >= 1, what,
-                         ": kernel, stride and groups must be at least 1 and padding not negative");
-    require<shape_error>(x[3] % g.groups == 0 && w[3] % g.groups == 0, what, ": ", g.groups,
-                         " groups do not divide the channels of x ", x, " and w ", w);
-    check_shape(what, w, Shape<4>{g.kernel_h, g.kernel_w, x[3] / g.groups, w[3]});
-    require<shape_error>(x[1] + 2 * g.padding >= g.kernel_h && x[2] + 2 * g.padding >= g.kernel_w, what,
-                         ": the kernel is larger than the padded image ", x);
-    check_shape(what, y, g.output(x, w[3]));
-  }
-
   static bool pointwise(const Conv2dGeometry& g) {
     return g.kernel_h == 1 && g.kernel_w == 1 && g.stride == 1 && g.padding == 0 && g.groups == 1;
   }

@@ -29,6 +29,20 @@ struct Conv2dGeometry {
     return {x[0], (x[1] + 2 * padding - kernel_h) / stride + 1, (x[2] + 2 * padding - kernel_w) / stride + 1,
             channels_out};
   }
+  /// Throws value_error when the geometry is impossible, shape_error when images x, weights w and images y do not fit it.
+  void check(const char* what, const Shape<4>& x, const Shape<4>& w, const Shape<4>& y) const {
+    require<value_error>(kernel_h >= 1 && kernel_w >= 1 && stride >= 1 && padding >= 0 && groups >= 1, what,
+                         ": kernel, stride and groups must be at least 1 and padding not negative");
+    require<shape_error>(x[3] % groups == 0 && w[3] % groups == 0, what, ": ", groups, " groups do not divide the channels of x ", x,
+                         " and w ", w);
+    const auto fits = [what](const Shape<4>& actual, const Shape<4>& expected) {
+      require<shape_error>(actual == expected, what, ": expected shape ", expected, ", got ", actual);
+    };
+    fits(w, {kernel_h, kernel_w, x[3] / groups, w[3]});
+    require<shape_error>(x[1] + 2 * padding >= kernel_h && x[2] + 2 * padding >= kernel_w, what,
+                         ": the kernel is larger than the padded image ", x);
+    fits(y, output(x, w[3]));
+  }
 };
 
 /// Window of a pooling op over NHWC images. Padding taps do not count: max ignores them, average divides by the taps
