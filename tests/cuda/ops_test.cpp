@@ -200,7 +200,8 @@ void convolves(Backends& on, double rounded) {
   convolves<Stored>(on, {5, 3, 1, 2, 2}, 4, 5, 10, 6, exact, whole);
   convolves<Stored>(on, {3, 3, 3, 0, 3}, 7, 8, 9, 21, rounded, any);
   convolves<Stored>(on, {3, 3, 1, 1, 1}, 4, 5, 20, 9, rounded, any);
-  convolves<Stored>(on, {3, 3, 2, 0, 6}, 7, 7, 6, 6, exact, whole);     // depthwise: not on tensor cores
+  convolves<Stored>(on, {3, 3, 2, 0, 6}, 7, 7, 6, 6, exact, whole);     // depthwise: without a tile
+  convolves<Stored>(on, {3, 1, 1, 1, 40}, 9, 11, 40, 40, exact, whole); // more than a warp, pixels in more than one part
 }
 }  // namespace
 

@@ -56,7 +56,7 @@ int main() {
     std::puts("SKIPPED: no CUDA device");
     return 0;
   }
-  for (const auto [channels, groups] : {std::pair<index_t, int>{64, 1}, {16, 1}, {16, 16}})  // the wide tile, the narrow one, CUDA cores
+  for (const auto [channels, groups] : {std::pair<index_t, int>{64, 1}, {16, 1}, {16, 16}})  // the wide tile, the narrow one, none
     if (convolution<BFloat16>(channels, groups) != convolution<float>(channels, groups)) {
       std::printf("convolution of %d channels in %d groups: BFloat16 and float differ\n", static_cast<int>(channels), groups);
       return 1;

@@ -1,7 +1,8 @@
 #pragma once
 // 2-D convolution of NHWC images as an implicit matrix product: the patches of an image are never written out, a tile of
 // them is gathered into shared memory. One kernel, three pairs of gathering functors: forward, by the input, by the weights;
-// two arithmetics: on CUDA cores in any type, and on tensor cores, of BFloat16, and in TF32 where the context allows that for float.
+// two arithmetics: on CUDA cores, and on tensor cores, of BFloat16, and in TF32 where the context allows that for float.
+// Depthwise convolutions go through the same gathers without a tile.
 //
 // Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
 
@@ -40,6 +41,12 @@ struct Tap {
     y = tap / g.kernel_w;
     x = tap - y * g.kernel_w;
   }
+  __device__ void advance(const Geometry& g, index_t channels) {
+    ++k;
+    if (++channel < channels) return;
+    channel = 0, ++tap;
+    if (++x == g.kernel_w) x = 0, ++y;
+  }
 };
 /// A flat index k of pixels, width x height to an image.
 struct Pixel {
@@ -51,6 +58,12 @@ struct Pixel {
     x = static_cast<int>(k - line * width);
     image = static_cast<int>(line / height);
     y = static_cast<int>(line - index_t{image} * height);
+  }
+  __device__ void advance(int height, int width) {
+    ++k;
+    if (++x < width) return;
+    x = 0;
+    if (++y == height) y = 0, ++image;
   }
 };
 /// What a tap of an output pixel reads: zero in the padding.
@@ -73,6 +86,7 @@ struct Forward {
   bool relu;
   __device__ Pixel row(index_t pixel) const { return Pixel(pixel, g.oh, g.ow); }
   __device__ Tap deep(index_t k) const { return Tap(g, k, g.ci); }
+  __device__ void next(Tap& tap) const { tap.advance(g, g.ci); }
   __device__ Stored a(const Pixel& pixel, const Tap& tap, int group) const { return patch(g, x, pixel, tap, group); }
   __device__ Stored b(const Tap& tap, index_t column, int group) const { return weight[(tap.k * g.groups + group) * g.co + column]; }
   __device__ void store(index_t pixel, index_t column, int group, int, Sum<Stored> value) const {
@@ -91,6 +105,7 @@ struct BackwardData {
   bool add;
   __device__ Pixel row(index_t pixel) const { return Pixel(pixel, g.h, g.w); }
   __device__ Tap deep(index_t k) const { return Tap(g, k, g.co); }
+  __device__ void next(Tap& tap) const { tap.advance(g, g.co); }
   __device__ Stored a(const Pixel& pixel, const Tap& tap, int group) const {
     const int sy = pixel.y + g.padding - tap.y, sx = pixel.x + g.padding - tap.x;
     const int oy = g.stride == 1 ? sy : sy / g.stride, ox = g.stride == 1 ? sx : sx / g.stride;
@@ -114,6 +129,7 @@ struct BackwardWeights {
   Sum<Stored>* partial;
   __device__ Tap row(index_t k) const { return Tap(g, k, g.ci); }
   __device__ Pixel deep(index_t pixel) const { return Pixel(pixel, g.oh, g.ow); }
+  __device__ void next(Pixel& pixel) const { pixel.advance(g.oh, g.ow); }
   __device__ Stored a(const Tap& tap, const Pixel& pixel, int group) const { return patch(g, x, pixel, tap, group); }
   __device__ Stored b(const Pixel& pixel, index_t column, int group) const { return dy[(pixel.k * g.groups + group) * g.co + column]; }
   __device__ void store(index_t row, index_t column, int group, int part, Sum<Stored> value) const {
@@ -153,7 +169,6 @@ struct Tile {
 template <class T>
 class CudaCores {
  public:
-  using Element = T;
   static constexpr int rows = 64, columns = 64;
   static __device__ T staged(T x) { return x; }
   __device__ void add(const Tile<T, rows, columns>& tile) {
@@ -246,7 +261,6 @@ __device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], const
 template <class T, int Columns>
 class TensorCores {
  public:
-  using Element = T;
   static constexpr int rows = 128, columns = Columns;
   static __device__ T staged(T x) {
     if constexpr (packed<T> == 1)
@@ -329,10 +343,9 @@ struct Spread {
 /// (groups * parts). The next tile comes from memory while this one is multiplied.
 template <class Arithmetic, class T, class Job>
 __global__ static void __launch_bounds__(threads, 2) product_kernel(Job job, index_t rows, index_t columns, index_t total, int parts) {
-  __shared__ Tile<typename Arithmetic::Element, Arithmetic::rows, Arithmetic::columns> tile;
+  __shared__ Tile<T, Arithmetic::rows, Arithmetic::columns> tile;
   using A = Spread<Job::a_by_row, Arithmetic::rows>;
   using B = Spread<Job::b_by_column, Arithmetic::columns>;
-  constexpr int pack = packed<typename Arithmetic::Element>;
   const int group = static_cast<int>(blockIdx.z) / parts, part = static_cast<int>(blockIdx.z) % parts;
   const index_t row0 = index_t{blockIdx.x} * Arithmetic::rows, column0 = index_t{blockIdx.y} * Arithmetic::columns;
   const index_t first = total * part / parts, last = total * (part + 1) / parts;
@@ -369,7 +382,7 @@ __global__ static void __launch_bounds__(threads, 2) product_kernel(Job job, ind
     RETORT_UNROLL
     for (int w = 0; w < B::width; ++w)
       RETORT_UNROLL
-      for (int h = 0; h < B::height; ++h) tile.b[B::deep(h) / pack][B::at(w)][B::deep(h) % pack] = Arithmetic::staged(b[w][h]);
+      for (int h = 0; h < B::height; ++h) tile.b[B::deep(h) / packed<T>][B::at(w)][B::deep(h) % packed<T>] = Arithmetic::staged(b[w][h]);
     __syncthreads();
     if (k0 + depth < last) fetch(k0 + depth);
     sums.add(tile);
@@ -379,12 +392,45 @@ __global__ static void __launch_bounds__(threads, 2) product_kernel(Job job, ind
     if (row0 + r < rows && column0 + c < columns) job.store(row0 + r, column0 + c, group, part, value);
   });
 }
+
+/// In place of an arithmetic, for groups of one channel that give one: a tile would have one column, so that nothing that is read
+/// serves two results.
+struct Depthwise {};
+
+/// Each thread has a result; neighbours have neighbouring channels, so that all reads are of lines.
+template <class T, class Job>
+struct DepthwiseResult {
+  Job job;
+  index_t rows, total;
+  int groups, parts;
+  __device__ void operator()(index_t i) const {
+    const index_t line = i / groups, at = line % rows;
+    const int group = static_cast<int>(i - line * groups), part = static_cast<int>(line / rows);
+    const index_t first = total * part / parts, last = total * (part + 1) / parts;
+    const auto row = job.row(at);
+    auto deep = job.deep(first);
+    Sum<T> sum(0);
+    for (index_t k = first; k < last; ++k, job.next(deep)) sum += job.a(row, deep, group) * job.b(deep, 0, group);
+    job.store(at, 0, group, part, sum);
+  }
+};
+
 inline index_t tiles(index_t n, int size) { return (n + size - 1) / size; }
+template <class Arithmetic>
+index_t blocks(index_t rows, index_t columns, int groups) {
+  if constexpr (std::is_same_v<Arithmetic, Depthwise>)
+    return tiles(rows * groups, map_threads);
+  else
+    return tiles(rows, Arithmetic::rows) * tiles(columns, Arithmetic::columns) * groups;
+}
 template <class Arithmetic, class T, class Job>
 void product(const Cuda& cuda, const char* what, const Job& job, index_t rows, index_t columns, index_t total, int groups, int parts = 1) {
-  launch(cuda, what, &product_kernel<Arithmetic, T, Job>,
-         dim3(static_cast<unsigned>(tiles(rows, Arithmetic::rows)), static_cast<unsigned>(tiles(columns, Arithmetic::columns)), static_cast<unsigned>(groups * parts)),
-         threads, job, rows, columns, total, parts);
+  if constexpr (std::is_same_v<Arithmetic, Depthwise>)
+    map(cuda, what, rows * groups * parts, DepthwiseResult<T, Job>{job, rows, total, groups, parts});
+  else
+    launch(cuda, what, &product_kernel<Arithmetic, T, Job>,
+           dim3(static_cast<unsigned>(tiles(rows, Arithmetic::rows)), static_cast<unsigned>(tiles(columns, Arithmetic::columns)), static_cast<unsigned>(groups * parts)),
+           threads, job, rows, columns, total, parts);
 }
 
 }  // namespace conv
@@ -419,8 +465,7 @@ struct Convolution {
     const conv::Geometry s = checked<T, Stored>("conv2d_backward_weights", g, x.shape, dw.shape, dy.shape);
     const index_t rows = taps(g) * s.ci, pixels = dy.size() / dy.shape[3];
     by_arithmetic<Stored>(cuda, s, s.co, [&]<class Arithmetic>(Arithmetic*) {
-      const index_t tiles = conv::tiles(rows, Arithmetic::rows) * conv::tiles(s.co, Arithmetic::columns) * g.groups;
-      const index_t wanted = 4 * cuda.multiprocessors() / tiles, useful = pixels / (8 * conv::depth);
+      const index_t wanted = 4 * cuda.multiprocessors() / conv::blocks<Arithmetic>(rows, s.co, g.groups), useful = pixels / (8 * conv::depth);
       const index_t bound = 65535 / g.groups;  // of the grid's third axis
       const int parts = static_cast<int>(std::max<index_t>(1, std::min(std::min(wanted, useful), bound)));
       const ArenaScope scope(cuda.scratch());
@@ -443,17 +488,17 @@ struct Convolution {
     return {g, x, w, y};
   }
 
-  /// f(null pointer to the arithmetic). Depthwise convolutions stay on CUDA cores: a group's product has one column, so that
-  /// nothing which is read is used by two columns, and memory is what it waits for.
+  /// f(null pointer to the arithmetic).
   template <class Stored, class F>
   static void by_arithmetic(const Cuda& cuda, const conv::Geometry& s, index_t columns, const F& f) {
     constexpr bool bf16 = std::is_same_v<Stored, BFloat16>;
+    if (s.ci == 1 && s.co == 1) return f(static_cast<conv::Depthwise*>(nullptr));
     if constexpr (bf16 || std::is_same_v<Stored, float>)
-      if ((bf16 || cuda.tf32()) && (s.ci > 1 || s.co > 1)) {
+      if (bf16 || cuda.tf32()) {
         if (columns <= conv::narrow) return f(static_cast<conv::TensorCores<Stored, 32>*>(nullptr));
         return f(static_cast<conv::TensorCores<Stored, 64>*>(nullptr));
       }
-    f(static_cast<conv::CudaCores<conv::Sum<Stored>>*>(nullptr));
+    if constexpr (!bf16) f(static_cast<conv::CudaCores<Stored>*>(nullptr));
   }
 };
 
