@@ -84,7 +84,7 @@ TEST_CASE("LSKD, DIST and the correlations of MLLD reproduce the golden values")
 TEST_CASE_TEMPLATE("DIST's fused kernel is the chain of tape operations", T, float, double) {
   Cpu cpu(2);
   // Of two classes or two samples alone every correlation is 1 or -1, and its gradient rounding.
-  for (const auto [n, c] : {std::pair<index_t, index_t>{4, 5}, {5, 7}, {33, 100}, {3, 1000}}) {
+  for (const auto& [n, c] : {std::pair<index_t, index_t>{4, 5}, {5, 7}, {33, 100}, {3, 1000}}) {
     const auto s = ::test::randn<T>(Shape{n, c}, 1), t = ::test::randn<T>(Shape{n, c}, 2);
     const Dist loss{.temperature = 2, .beta = 3, .gamma = 0.5, .weight = 1.5};
     const auto outcome = [&](auto&& evaluate) {

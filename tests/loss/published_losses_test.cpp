@@ -2,6 +2,7 @@
 // extreme logits.
 #include <doctest/doctest.h>
 
+#include <retort/loss/combine.hpp>
 #include <retort/loss/decoupled.hpp>
 #include <retort/loss/normalized.hpp>
 #include <retort/loss/skew_kl.hpp>
@@ -109,6 +110,36 @@ TEST_CASE("published losses stay finite at extreme logits, in float and double")
   };
   extreme(0.f);
   extreme(0.0);
+}
+
+TEST_CASE("TTM tempers the teacher alone, whatever temperatures the batch has and other losses take") {
+  const TransformedTeacherMatching<BatchMean> ttm{.gamma = 0.25};
+  Problem<double> p(3, 11, 6), plain = p;
+  plain.evaluate(ttm);
+  // as a forward KL at one against logits of the teacher divided by hand
+  Problem<double> q = plain;
+  for (double& t : q.teacher) t /= 4;
+  CHECK(q.evaluate(ForwardKl<BatchMean, NoTSquared>{}) == doctest::Approx(plain.value(ttm)).epsilon(1e-12));
+  CHECK(max_difference(q.d_student, plain.d_student) < 1e-15);
+
+  p.temperature = {1, 3, 0.5};
+  CHECK(p.evaluate(ttm) == plain.value(ttm));
+  CHECK(p.d_student == plain.d_student);
+  // beside losses at one, at the batch's temperatures and at a teacher's of its own
+  const TransformedTeacherMatching<BatchMean> other{.gamma = 1};
+  const SoftTargets soft{.temperature = 4};
+  const CrossEntropy<BatchMean> hard{};
+  const double parts = p.value(ttm) + p.value(soft) + p.value(hard) + p.value(other);
+  std::vector<double> gradient(p.d_student.size());
+  const auto add = [&](const auto& loss) {
+    p.evaluate(loss);
+    for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] += p.d_student[i];
+  };
+  add(ttm), add(soft), add(hard), add(other);
+  CHECK(p.evaluate(Sum{soft, ttm, hard, other}) == doctest::Approx(parts).epsilon(1e-12));
+  CHECK(max_difference(gradient, p.d_student) < 1e-14);
+  CHECK_THROWS_WITH_AS(p.value(TransformedTeacherMatching<BatchMean>{.gamma = -0.5}),
+                       "row loss: the teacher in term 0 has temperature -2.000000; expected a finite number above 0", value_error);
 }
 
 TEST_CASE("DKD and NKD need three classes") {

@@ -578,7 +578,7 @@ class Evaluation {
           P dt(T(0));
           if constexpr (has_teacher_grad<i>) dt = pack_gradient<true, i, true>(w, at, part);
           sum_t = fma(factor, dt, sum_t);
-          if constexpr (StateAt<i>::tempered) {
+          if constexpr (StateAt<i>::by_row) {
             by_temperature += part.keep(factor * (P(ds) * part.load(w.z + at) + dt * part.load(w.t + at)), P(T(0)));
           }
         }
@@ -592,7 +592,7 @@ class Evaluation {
       each([&](auto i) {
         const auto& s = std::get<i>(w.states);
         constexpr int power = detail::temperature_power_of<typename TermAt<i>::loss_type>();
-        if (StateAt<i>::tempered && s.active) g += s.coefficient * s.value * (T(power) / temperature);
+        if (StateAt<i>::by_row && s.active) g += s.coefficient * s.value * (T(power) / temperature);
       });
       *out.temperature += g;
     }

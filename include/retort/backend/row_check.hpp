@@ -29,7 +29,7 @@ TermInfo term_info(const Term& term, bool teacher_grad) {
                .teacher_grad = teacher_grad};
   if constexpr (detail::Tempered<Loss>) out.tempered = true, out.temperature = double(term.loss.temperature);
   if constexpr (requires { Loss::least_classes; }) out.least_classes = Loss::least_classes;
-  if constexpr (detail::TeacherTempered<Loss>) out.teacher_tempered = true, out.teacher_temperature = double(term.loss.teacher_temperature);
+  if constexpr (detail::TeacherTempered<Loss>) out.teacher_tempered = true, out.teacher_temperature = detail::teacher_temperature_of(term.loss);
   return out;
 }
 

@@ -544,7 +544,7 @@ class Evaluation {
             if (both) dt = T(gradient_of<true>(f, s, x));
           sum_s += s.coefficient * ds;
           sum_t += s.coefficient * dt;
-          if (StateAt<i>::tempered) by_temperature += s.coefficient * (ds * zk + dt * tk);
+          if (StateAt<i>::by_row) by_temperature += s.coefficient * (ds * zk + dt * tk);
         });
         ds_here.set(j, Stored(add ? T(ds_here[j]) + sum_s : sum_s));
         dt_here.set(j, Stored(add ? T(dt_here[j]) + sum_t : sum_t));
@@ -557,7 +557,7 @@ class Evaluation {
       each([&](auto i) {
         const auto& s = state_at<i>(states);
         constexpr int power = detail::temperature_power_of<typename TermAt<i>::loss_type>();
-        if (StateAt<i>::tempered && s.active) g += s.coefficient * s.value * (T(power) / temperature);
+        if (StateAt<i>::by_row && s.active) g += s.coefficient * s.value * (T(power) / temperature);
       });
       if (G::rank() == 0) a.d_temperature[r] += g;
     }

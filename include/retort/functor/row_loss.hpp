@@ -18,7 +18,8 @@
 //   static constexpr RowNeeds needs{...};   what the engine prepares: softmaxes, labels, extras (default: the teacher)
 //   using reduction = TokenMean;            default BatchMean, for losses of one's own only
 //   temperature                             a member: c.student and c.teacher are softmaxes at it; else at one
-//   teacher_temperature                     a member: the teacher's softmax is at this one instead
+//   teacher_temperature                     a member, or a function: the teacher's softmax is at this one instead. Alone: the
+//                                           student's is at one, and a batch's own temperatures change neither
 //   finish(acc, row)                        once per row behind the last merge: from sums to what value and grad use
 //   pointwise = true                        grad (and teacher_grad) look at this class's logits alone, not at sums: the
 //                                           CPU then makes one pass of phases 3 and 4
@@ -241,7 +242,14 @@ struct ReductionOf<L> {
 template <class L>
 concept Tempered = requires(const L& loss) { loss.temperature; };
 template <class L>
-concept TeacherTempered = requires(const L& loss) { loss.teacher_temperature; };
+concept TeacherTempered = requires(const L& loss) { loss.teacher_temperature; } || requires(const L& loss) { loss.teacher_temperature(); };
+template <class L>
+RETORT_HD constexpr double teacher_temperature_of(const L& loss) {
+  if constexpr (requires { loss.teacher_temperature(); })
+    return loss.teacher_temperature();
+  else
+    return loss.teacher_temperature;
+}
 
 template <class L>
 concept Pointwise = GenericAcc<L> && requires { requires L::pointwise; };

@@ -50,9 +50,8 @@ struct TopKForwardKlRows {
   RETORT_HD WithTail<V> add(WithTail<V> a, const BasicCell<V>& c) const {
     using namespace math;
     const auto top = detail::in_top(c, 0);
-    const V p = select(top, c.teacher.p, V(0)), lq = c.student.log_p, above = lq - a.tail_max, e = exp(-abs(above));
-    const V sum = select(above > V(0), a.tail_sum * e + V(1), a.tail_sum + e);
-    return {a.cross + p * (c.teacher.log_p - lq), a.mass + (c.teacher.p - p), select(top, a.tail_max, max(a.tail_max, lq)), select(top, a.tail_sum, sum)};
+    const V p = select(top, c.teacher.p, V(0)), lq = c.student.log_p, tail = select(top, V(lowest), lq), above = tail - a.tail_max, e = exp(-abs(above));
+    return {a.cross + p * (c.teacher.log_p - lq), a.mass + (c.teacher.p - p), max(a.tail_max, tail), select(above > V(0), a.tail_sum * e + V(1), a.tail_sum + e)};
   }
   template <class V>
   RETORT_HD Without<V> add(Without<V> a, const BasicCell<V>& c) const {
@@ -63,20 +62,20 @@ struct TopKForwardKlRows {
   template <class V>
   RETORT_HD WithTail<V> merge(WithTail<V> a, WithTail<V> b) const {
     using namespace math;
-    const V top = max(a.tail_max, b.tail_max);
-    return {a.cross + b.cross, a.mass + b.mass, top, a.tail_sum * exp(a.tail_max - top) + b.tail_sum * exp(b.tail_max - top)};
+    const V above = b.tail_max - a.tail_max, e = exp(-abs(above));
+    return {a.cross + b.cross, a.mass + b.mass, max(a.tail_max, b.tail_max), select(above > V(0), a.tail_sum * e + b.tail_sum, a.tail_sum + b.tail_sum * e)};
   }
   template <class V>
   RETORT_HD Without<V> merge(Without<V> a, Without<V> b) const {
     return {a.cross + b.cross, a.mass + b.mass};
   }
-  /// The whole divergence, the factor of q in the gradient, log m_s, m_t.
+  /// The whole divergence; m_t / m_s where the tail's q that matter are normal numbers, else 0; log m_s; m_t.
   template <class T>
   RETORT_HD WithTail<T> finish(WithTail<T> a, const Row<T>&) const {
-    if (!(a.tail_sum > T(0))) return {a.cross, T(1), T(0), T(0)};
+    if (!(a.tail_max > T(lowest))) return {a.cross, T(0), T(0), T(0)};
     const T log_ms = a.tail_max + std::log(a.tail_sum);
     const T part = a.mass > T(0) ? a.mass * (std::log(a.mass) - log_ms) : T(0);
-    return {a.cross + part, T(1), log_ms, a.mass};
+    return {a.cross + part, log_ms > T(-60) ? a.mass * std::exp(-log_ms) : T(0), log_ms, a.mass};
   }
   template <template <class> class A, class T>
   RETORT_HD T value(A<T> a, const Row<T>& row) const {
@@ -85,9 +84,14 @@ struct TopKForwardKlRows {
   template <class V, template <class> class A, class T>
   RETORT_HD RowScaled<V> grad(A<T> a, const BasicCell<V>& c) const {
     using namespace math;
-    V outside = V(T(0));
-    if constexpr (Tail::kept) outside = V(a.tail_sum) * exp(min(c.student.log_p - V(a.tail_max), V(T(0))));
-    return {scale(c.row) / c.row.temperature, V(a.mass) * c.student.p - select(detail::in_top(c, 0), c.teacher.p, outside)};
+    const auto top = detail::in_top(c, 0);
+    const T factor = scale(c.row) / c.row.temperature;
+    if constexpr (!Tail::kept) {
+      return {factor, V(a.mass) * c.student.p - select(top, c.teacher.p, V(T(0)))};
+    } else {  // outside the top k m_t q / m_s
+      const V outside = a.mass > T(0) ? c.student.p * V(a.mass) : V(a.tail_sum) * exp(min(c.student.log_p - V(a.tail_max), V(T(0))));
+      return {factor, c.student.p - select(top, c.teacher.p, outside)};
+    }
   }
 
  private:

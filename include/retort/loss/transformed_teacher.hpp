@@ -14,46 +14,17 @@ struct TransformedTeacherMatching {
   double weight = 1;
 
   using reduction = Reduction;
-  static constexpr RowNeeds needs{.teacher = true, .student_softmax_at_one = true, .teacher_softmax_at_one = true};
+  static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true, .forward_kl = true};
   static constexpr const char* name = "TransformedTeacherMatching";
 
-  /// p(t)^gamma.
-  template <class V>
-  RETORT_HD V keep(const BasicCell<V>& c) const {
-    using namespace math;
-    return exp(power(c));
-  }
-  /// Of the powered teacher probabilities: sum of w = p^gamma, and sum of w * log(w / p(s)).
-  template <class V>
-  struct Acc {
-    V sum, cross;
-  };
-  template <class V>
-  RETORT_HD Acc<V> identity() const {
-    return {V(0), V(0)};
-  }
-  template <class V>
-  RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    return {a.sum + c.kept, a.cross + c.kept * (power(c) - c.student_at_one.log_p)};
-  }
-  template <class V>
-  RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
-    return {a.sum + b.sum, a.cross + b.cross};
-  }
+  RETORT_HD constexpr double teacher_temperature() const { return 1 / gamma; }
   template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>&) const {
-    return T(weight) * (a.cross / a.sum - std::log(a.sum));
+  RETORT_HD T value(const Row<T>& row) const {
+    return T(weight) * row.forward_kl;
   }
-  template <class V, class T>
-  RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
-    return {T(weight), c.student_at_one.p - c.kept * V(T(1) / a.sum)};
-  }
-
- protected:
   template <class V>
-  RETORT_HD V power(const BasicCell<V>& c) const {
-    using T = typename BasicCell<V>::scalar;
-    return V(T(gamma)) * c.teacher_at_one.log_p;
+  RETORT_HD RowScaled<V> grad(const BasicCell<V>& c) const {
+    return {typename BasicCell<V>::scalar(weight), c.student.p - c.teacher.p};
   }
 };
 
@@ -65,39 +36,47 @@ struct WeightedTransformedTeacherMatching {
   double weight = 1;
 
   using reduction = Reduction;
-  static constexpr RowNeeds needs = TransformedTeacherMatching<Reduction>::needs;
+  static constexpr RowNeeds needs{.teacher = true, .student_softmax = true, .teacher_softmax = true};
   static constexpr const char* name = "WeightedTransformedTeacherMatching";
 
-  template <class V>
-  using Acc = typename TransformedTeacherMatching<Reduction>::template Acc<V>;
+  /// p(t)^gamma.
   template <class V>
   RETORT_HD V keep(const BasicCell<V>& c) const {
-    return inner().keep(c);
+    using namespace math;
+    return exp(power(c));
   }
+  /// Of the powered teacher probabilities: U, and sum of w * log(w / p(s)).
+  template <class V>
+  struct Acc {
+    V sum, cross;
+  };
   template <class V>
   RETORT_HD Acc<V> identity() const {
-    return inner().template identity<V>();
+    return {V(0), V(0)};
   }
   template <class V>
   RETORT_HD Acc<V> add(Acc<V> a, const BasicCell<V>& c) const {
-    return inner().add(a, c);
+    return {a.sum + c.kept, a.cross + c.kept * (power(c) - c.student.log_p)};
   }
   template <class V>
   RETORT_HD Acc<V> merge(Acc<V> a, Acc<V> b) const {
-    return inner().merge(a, b);
+    return {a.sum + b.sum, a.cross + b.cross};
   }
+  /// U * KL(q || p(s)).
   template <class T>
-  RETORT_HD T value(Acc<T> a, const Row<T>& row) const {
-    return a.sum * inner().value(a, row);
+  RETORT_HD T value(Acc<T> a, const Row<T>&) const {
+    return T(weight) * (a.cross - a.sum * std::log(a.sum));
   }
   template <class V, class T>
   RETORT_HD RowScaled<V> grad(Acc<T> a, const BasicCell<V>& c) const {
-    const RowScaled<V> plain = inner().grad(a, c);
-    return {a.sum * plain.factor, plain.value};
+    return {T(weight), V(a.sum) * c.student.p - c.kept};
   }
 
  private:
-  RETORT_HD TransformedTeacherMatching<Reduction> inner() const { return {gamma, weight}; }
+  template <class V>
+  RETORT_HD V power(const BasicCell<V>& c) const {
+    return V(typename BasicCell<V>::scalar(gamma)) * c.teacher.log_p;
+  }
 };
 
 }  // namespace retort::loss
