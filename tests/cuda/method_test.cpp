@@ -1,5 +1,6 @@
 // Whole methods on both backends: the same text, the same weights up to rounding.
 
+#include <array>
 #include <retort/autograd/ops_linear_loss.hpp>
 #include <retort/censor/guide.hpp>
 #include <retort/censor/guide_networks.hpp>
@@ -134,24 +135,39 @@ TEST_CASE("DiSK with a learned guide: one method text on both backends") {
 }
 
 namespace {
-/// Value and gradients of the chunked output layer with a sum of losses, TokenMean over all chunks.
-template <class B>
-std::vector<double> chunked(B& backend) {
+/// Numbers that BFloat16 holds exactly.
+template <class T>
+std::vector<T> held_by_bf16(index_t n, std::uint64_t seed) {
+  std::vector<T> out = normals<T>(n, seed);
+  for (T& x : out) x = T(float(BFloat16(x / 2)));
+  return out;
+}
+/// Value, gradients to hidden states, weights and bias of the chunked output layer with a sum of losses, TokenMean over all
+/// chunks; the teacher's logits recomputed, or given.
+template <class T, class Stored, class B>
+std::array<std::vector<double>, 4> chunked(B& backend, bool given) {
   const index_t n = 7, h = 5, c = 40;
-  const auto x = tensor_of<B>(Shape{n, h}, normals<double>(n * h, 1)), w = tensor_of<B>(Shape{h, c}, normals<double>(h * c, 2)),
-             t = tensor_of<B>(Shape{n, h}, normals<double>(n * h, 3));
+  const auto x = tensor_of<B>(Shape{n, h}, held_by_bf16<T>(n * h, 1)), w = tensor_of<B>(Shape{h, c}, held_by_bf16<T>(h * c, 2));
+  const auto b = tensor_of<B>(Shape{c}, held_by_bf16<T>(c, 4));
+  const auto as_stored = [](const std::vector<T>& values) { return std::vector<Stored>(values.begin(), values.end()); };
+  const auto t = tensor_of<B>(Shape{n, h}, as_stored(held_by_bf16<T>(n * h, 3))), tw = tensor_of<B>(Shape{h, c}, as_stored(held_by_bf16<T>(h * c, 5))),
+             logits = tensor_of<B>(Shape{n, c}, as_stored(held_by_bf16<T>(n * c, 6)));
   const auto y = tensor_of<B>(Shape{n}, std::vector<std::int32_t>{1, ignored_label, 39, 0, ignored_label, 5, 6});
-  Tape<double, B> tape(backend);
+  Tape<T, B> tape(backend);
   const auto vx = tape.leaf(x.view()), vw = tape.leaf(w.view());
+  const auto vb = tape.leaf(b.view());
   const loss::Sum tokens{loss::ForwardKl<TokenMean, loss::TSquared>{.temperature = 2}, loss::CrossEntropy<TokenMean>{}};
-  const auto value = linear_row_loss(tape, tokens, LinearLossInputs<double>{vx, vw, {}, {.hidden = t.view(), .weights = w.view()}, y.view()},
-                                     2 * 3 * c * index_t{sizeof(double)});
+  LinearLossInputs<T, Stored> in{vx, vw, vb, {.logits = logits.view()}, y.view()};
+  if (!given) in.teacher = {.hidden = t.view(), .weights = tw.view(), .bias = b.view()};
+  const auto value = linear_row_loss(tape, tokens, in, 2 * 3 * c * index_t{sizeof(Stored)});
   tape.backward(value);
-  std::vector<double> out{tape.item(value)};
-  for (auto g : {tape.gradient(vx).flat(), tape.gradient(vw).flat()}) {
-    std::vector<double> host(static_cast<std::size_t>(g.size()));
-    B::copy(host.data(), g.data, host.size() * sizeof(double));
-    out.insert(out.end(), host.begin(), host.end());
+  std::array<std::vector<double>, 4> out;
+  out[0] = {tape.item(value)};
+  const View<const T, 1> gradients[] = {tape.gradient(vx).flat(), tape.gradient(vw).flat(), tape.gradient(vb).flat()};
+  for (std::size_t k = 0; k < 3; ++k) {
+    std::vector<T> host(static_cast<std::size_t>(gradients[k].size()));
+    B::copy(host.data(), gradients[k].data, host.size() * sizeof(T));
+    out[k + 1].assign(host.begin(), host.end());
   }
   return out;
 }
@@ -160,8 +176,15 @@ std::vector<double> chunked(B& backend) {
 TEST_CASE("the output layer in chunks, fused with its loss: both backends") {
   Cpu cpu;
   Cuda cuda;
-  const auto actual = chunked(cuda);
-  same(RETORT_CPU_SIDE(chunked(cpu), actual), actual, 1e-12);
+  for (const bool given : {false, true}) {
+    const auto actual = chunked<double, double>(cuda, given), narrow = chunked<float, BFloat16>(cuda, given);
+    const auto expected = RETORT_CPU_SIDE((chunked<double, double>(cpu, given)), actual);
+    for (std::size_t k = 0; k < actual.size(); ++k) {
+      CAPTURE(k);
+      same(expected[k], actual[k], 1e-12);
+      same(expected[k], narrow[k], tolerance<BFloat16, Cuda>::value);
+    }
+  }
 }
 
 TEST_CASE("a run on the CUDA backend resumes from a checkpoint with the same bytes, and a failed one leaves the student as it was") {

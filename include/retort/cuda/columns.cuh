@@ -67,11 +67,11 @@ void reduce(Cuda& cuda, const char* what, index_t rows, index_t width, const F& 
   map(cuda, what, width, Last<K, T, Store>{partial, width, static_cast<int>(parts), store});
 }
 
-template <class T>
+template <class T, class Stored>
 struct Entry {
-  const T* x;
+  const Stored* x;
   index_t width;
-  __device__ Values<T, 1> operator()(index_t r, index_t c) const { return {{x[r * width + c]}}; }
+  __device__ Values<T, 1> operator()(index_t r, index_t c) const { return {{T(x[r * width + c])}}; }
 };
 template <class T>
 struct Deviation {  // squared, from the column's mean
@@ -150,9 +150,9 @@ struct ScaleShift {
 }  // namespace columns
 
 struct Columns {
-  template <class T>
-  static void column_sum(Cuda& cuda, std::type_identity_t<View<const T, 2>> x, T* out, Write write) {
-    columns::reduce<1, T>(cuda, "column_sum", x.shape[0], x.shape[1], columns::Entry<T>{x.data, x.shape[1]},
+  template <class T, class Stored = T>
+  static void column_sum(Cuda& cuda, std::type_identity_t<View<const Stored, 2>> x, T* out, Write write) {
+    columns::reduce<1, T>(cuda, "column_sum", x.shape[0], x.shape[1], columns::Entry<T, Stored>{x.data, x.shape[1]},
                           columns::Scaled<T>{T(1), out, write == Write::add});
   }
   /// Mean and biased variance of each column, in two passes.
@@ -160,7 +160,7 @@ struct Columns {
   static void batch_norm_statistics(Cuda& cuda, std::type_identity_t<View<const T, 2>> x, T* mean, std::type_identity_t<T*> variance) {
     const index_t rows = x.shape[0], width = x.shape[1];
     const T share = T(1) / static_cast<T>(rows > 0 ? rows : 1);
-    columns::reduce<1, T>(cuda, "batch_norm_statistics", rows, width, columns::Entry<T>{x.data, width}, columns::Scaled<T>{share, mean, false});
+    columns::reduce<1, T>(cuda, "batch_norm_statistics", rows, width, columns::Entry<T, T>{x.data, width}, columns::Scaled<T>{share, mean, false});
     columns::reduce<1, T>(cuda, "batch_norm_statistics", rows, width, columns::Deviation<T>{x.data, mean, width},
                           columns::Scaled<T>{share, variance, false});
   }

@@ -24,6 +24,15 @@ struct BiasAct {
     y[i] = relu && !(v > T(0)) ? T(0) : v;
   }
 };
+/// y = (y +) bias of the column.
+template <class Out>
+struct Bias {
+  const float* bias;
+  Out* y;
+  index_t width;
+  bool add;
+  __device__ void operator()(index_t i) const { y[i] = Out((add ? float(y[i]) : 0.f) + bias[i % width]); }
+};
 /// A product as cuBLAS takes it: c = op(a) op(b) + beta c, column-major, accumulated in Out's precision, at least float.
 template <class In, class Out>
 struct Product {
@@ -59,17 +68,19 @@ struct Gemm {
     if (bias || epilogue == Epilogue::relu)
       map(cuda, "gemm epilogue", c.size(), products::BiasAct<T>{bias, c.data, c.shape[1], epilogue == Epilogue::relu});
   }
-  /// The same of operands stored as BFloat16, summed in float; `Out` is float or BFloat16.
+  /// The same of operands stored as BFloat16, summed in float; `Out` is float or BFloat16. A bias, of a number per column,
+  /// is what the sums begin with: the result is rounded once, the bias before it.
   template <class Out>
   static void gemm_bf16(Cuda& cuda, Transpose ta, Transpose tb, View<const BFloat16, 2> a, View<const BFloat16, 2> b, View<Out, 2> c,
-                        Write write = Write::replace) {
+                        Write write = Write::replace, const float* bias = nullptr) {
     static_assert(std::is_same_v<Out, float> || std::is_same_v<Out, BFloat16>, "retort: a product of BFloat16 is float or BFloat16");
-    product<BFloat16, Out>(cuda, ta, tb, a, b, c, write);
+    product<BFloat16, Out>(cuda, ta, tb, a, b, c, write, bias);
   }
 
  private:
   template <class In, class Out>
-  static void product(Cuda& cuda, Transpose ta, Transpose tb, View<const In, 2> a, View<const In, 2> b, View<Out, 2> c, Write write) {
+  static void product(Cuda& cuda, Transpose ta, Transpose tb, View<const In, 2> a, View<const In, 2> b, View<Out, 2> c, Write write,
+                      const float* first = nullptr) {
     const bool at = ta == Transpose::yes, bt = tb == Transpose::yes;
     const index_t m = c.shape[0], n = c.shape[1], k = a.shape[at ? 0 : 1];
     require<shape_error>(a.shape[at ? 1 : 0] == m && b.shape[bt ? 1 : 0] == k && b.shape[bt ? 0 : 1] == n, "gemm: a ", a.shape,
@@ -77,6 +88,10 @@ struct Gemm {
     if (m == 0 || n == 0) return;
     constexpr index_t most = (index_t{1} << 31) - 1;
     require<cuda_error>(m <= most && n <= most && k <= most, "gemm: cuBLAS takes extents below 2^31, got ", m, " x ", n, " x ", k);
+    if (first) {
+      map(cuda, "gemm bias", c.size(), products::Bias<Out>{first, c.data, c.shape[1], write == Write::add});
+      write = Write::add;
+    }
     const auto op = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
     const products::Product<In, Out> call{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), static_cast<int>(b.shape[1]),
                                        static_cast<int>(a.shape[1]), write == Write::add, b.data, a.data, c.data};
