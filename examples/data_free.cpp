@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
     Network<Net> zero = start.clone();
     Network<source::ZsktNet> generator(source::zskt_generator(32, 8, 8, 1, 32), s + 200);
     Zskt<Net, Net, source::ZsktNet> zskt{teacher, zero, {}, {}, {generator, {.latent = 32, .batches_per_epoch = 60}}};
-    run("ZSKT, no data", zskt, data::None{}, {.epochs = brief ? 6 : 20, .batch_size = 64, .seed = s});
+    run("ZSKT, no data", zskt, data::None{}, {.epochs = brief ? 4 : 20, .batch_size = 64, .seed = s});
 
     auto patches = source::make_patches(source::dead_leaves(512, 512, 1, s).view(), brief ? 4000 : 20000, 8, s);
     // As dark as the digits are, in the same normalisation: on brighter pictures the teacher sees hardly more than one class.

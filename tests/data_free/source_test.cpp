@@ -177,6 +177,41 @@ TEST_CASE("zero-shot transfer brings the student near the teacher, the same bits
   CHECK(results[0] == results[1]);
 }
 
+TEST_CASE("resizing is the double sum of cubic weights, smaller and larger, beyond the borders too") {
+  const auto image = test::randn<float>(Shape{19, 23, 3}, 1);
+  const auto reference = [&](double start, double length, index_t outputs, index_t i, index_t extent) {  // weight of each pixel
+    const double step = length / static_cast<double>(outputs), reach = std::max(1.0, step), centre = start + (static_cast<double>(i) + 0.5) * step - 0.5;
+    std::vector<double> weight(static_cast<std::size_t>(extent));
+    double total = 0;
+    for (index_t k = -60; k < extent + 60; ++k) {
+      const double w = source::detail::cubic((static_cast<double>(k) - centre) / reach);
+      weight[static_cast<std::size_t>(std::clamp<index_t>(k, 0, extent - 1))] += w;
+      total += w;
+    }
+    for (double& w : weight) w /= total;
+    return weight;
+  };
+  const struct {
+    double top, left, height, width;
+  } windows[] = {{0, 0, 19, 23}, {2.3, 4.1, 9.7, 8.2}, {5, 7.5, 2.5, 3.25}, {17, 20, 2, 3}};
+  for (const auto& [top, left, height, width] : windows)
+    for (const Shape<3> shape : {Shape<3>{4, 5, 3}, Shape<3>{7, 3, 3}, Shape<3>{1, 1, 3}}) {
+      Tensor<float, 3> out(shape);
+      source::detail::resize_cubic(image.view(), top, left, height, width, out.view());
+      double worst = 0;
+      for (index_t y = 0; y < shape[0]; ++y)
+        for (index_t x = 0; x < shape[1]; ++x)
+          for (index_t c = 0; c < 3; ++c) {
+            const auto wy = reference(top, height, shape[0], y, 19), wx = reference(left, width, shape[1], x, 23);
+            double sum = 0;
+            for (index_t v = 0; v < 19; ++v)
+              for (index_t u = 0; u < 23; ++u) sum += wy[static_cast<std::size_t>(v)] * wx[static_cast<std::size_t>(u)] * static_cast<double>(image(v, u, c));
+            worst = std::max(worst, std::abs(std::clamp(sum, 0.0, 1.0) - static_cast<double>(out(y, x, c))));
+          }
+      CHECK(worst < test::tolerance<float>::value);
+    }
+}
+
 TEST_CASE("patches: range, determinism, and an image too small for them") {
   Tensor<float, 3> image(Shape<3>{40, 50, 3});
   Rng rng(1);

@@ -241,8 +241,7 @@ class Walk {
   /// f(class of the pieces, piece of z, piece of t): the next pieces are on their way while f works on these.
   template <bool Both, class F>
   __device__ void each(const Stored* z, const Stored* t, F&& f) const {
-    Part next_z = load(z, first_), next_t;
-    if constexpr (Both) next_t = load(t, first_);
+    Part next_z = load(z, first_), next_t = Both ? load(t, first_) : Part{};
     each([&](int c) {
       const Part z_here = next_z, t_here = Both ? next_t : next_z;
       next_z = load(z, c + stride);
@@ -262,6 +261,7 @@ class Walk {
       z.swap_halves(), t.swap_halves(), (g.swap_halves(), ...);
     }
   }
+  // Through void*: nvcc 13 makes wrong code of __builtin_assume_aligned on other pointers.
   __device__ Part load(const Stored* row, int c) const {
     Part out{};
     if (whole(c)) {

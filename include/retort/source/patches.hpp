@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <retort/data/dataset.hpp>
+#include <vector>
 
 namespace retort::source {
 
@@ -24,32 +26,60 @@ inline double cubic(double x) {
   return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
 }
 
-/// Pixel of a continuous position by cubic weights; when shrinking the kernel is widened, so that nothing aliases.
-inline void resize_cubic(View<const float, 3> image, double top, double left, double height, double width, View<float, 3> out) {
-  const index_t channels = image.extent(2);
-  const auto taps = [](double centre, double reach, index_t extent, auto&& use) {
+/// The pixels along one axis that an output pixel is made of: weights of first, first + 1 ..., which add up to one. Pixels
+/// beyond the image are its border's.
+struct Taps {
+  index_t first;
+  std::vector<float> weight;
+};
+/// Those of `outputs` pixels that divide [start, start + length) evenly; when shrinking the kernel is widened, so that nothing aliases.
+inline std::vector<Taps> cubic_taps(double start, double length, index_t outputs) {
+  const double step = length / static_cast<double>(outputs), reach = std::max(1.0, step);
+  std::vector<Taps> out(static_cast<std::size_t>(outputs));
+  for (index_t i = 0; i < outputs; ++i) {
+    Taps& taps = out[static_cast<std::size_t>(i)];
+    const double centre = start + (static_cast<double>(i) + 0.5) * step - 0.5;
+    taps.first = static_cast<index_t>(std::floor(centre - 2 * reach));
     double total = 0;
-    for (int second = 0; second < 2; ++second)
-      for (auto k = static_cast<index_t>(std::floor(centre - 2 * reach)); k <= static_cast<index_t>(std::ceil(centre + 2 * reach)); ++k) {
-        const double w = cubic((static_cast<double>(k) - centre) / reach);
-        if (second)
-          use(std::clamp<index_t>(k, 0, extent - 1), w / total);
-        else
-          total += w;
-      }
-  };
-  const double step_y = height / static_cast<double>(out.extent(0)), step_x = width / static_cast<double>(out.extent(1));
-  for (index_t y = 0; y < out.extent(0); ++y)
-    for (index_t x = 0; x < out.extent(1); ++x) {
-      float* to = &out(y, x, 0);
-      std::fill(to, to + channels, 0.f);
-      taps(top + (static_cast<double>(y) + 0.5) * step_y - 0.5, std::max(1.0, step_y), image.extent(0), [&](index_t v, double wy) {
-        taps(left + (static_cast<double>(x) + 0.5) * step_x - 0.5, std::max(1.0, step_x), image.extent(1), [&](index_t u, double wx) {
-          for (index_t c = 0; c < channels; ++c) to[c] += static_cast<float>(wy * wx) * image(v, u, c);
-        });
-      });
-      for (index_t c = 0; c < channels; ++c) to[c] = std::clamp(to[c], 0.f, 1.f);
+    for (index_t k = taps.first; k <= static_cast<index_t>(std::ceil(centre + 2 * reach)); ++k) {
+      const double w = cubic((static_cast<double>(k) - centre) / reach);
+      taps.weight.push_back(static_cast<float>(w));
+      total += w;
     }
+    for (float& w : taps.weight) w /= static_cast<float>(total);
+  }
+  return out;
+}
+
+/// A window of an image resized to `out` by cubic weights, clipped to 0..1: along its lines, then across them.
+inline void resize_cubic(View<const float, 3> image, double top, double left, double height, double width, View<float, 3> out) {
+  const index_t channels = image.extent(2), across = out.extent(1) * channels;
+  const auto lines = cubic_taps(top, height, out.extent(0)), columns = cubic_taps(left, width, out.extent(1));
+  const auto inside = [](index_t k, index_t extent) { return std::clamp<index_t>(k, 0, extent - 1); };
+  const index_t from = inside(lines.front().first, image.extent(0)),
+                to = inside(lines.back().first + static_cast<index_t>(lines.back().weight.size()) - 1, image.extent(0)) + 1;
+  std::vector<float> narrow(static_cast<std::size_t>((to - from) * across), 0.f);
+  for (index_t v = from; v < to; ++v) {
+    float* at = narrow.data() + (v - from) * across;
+    for (const Taps& taps : columns) {
+      index_t u = taps.first;
+      for (const float w : taps.weight) {
+        const float* pixel = &image(v, inside(u++, image.extent(1)), 0);
+        for (index_t c = 0; c < channels; ++c) at[c] += w * pixel[c];
+      }
+      at += channels;
+    }
+  }
+  std::fill(out.begin(), out.end(), 0.f);
+  for (index_t y = 0; y < out.extent(0); ++y) {
+    float* at = &out(y, 0, 0);
+    index_t v = lines[static_cast<std::size_t>(y)].first;
+    for (const float w : lines[static_cast<std::size_t>(y)].weight) {
+      const float* line = narrow.data() + (inside(v++, image.extent(0)) - from) * across;
+      for (index_t i = 0; i < across; ++i) at[i] += w * line[i];
+    }
+    for (index_t i = 0; i < across; ++i) at[i] = std::clamp(at[i], 0.f, 1.f);
+  }
 }
 
 /// Brightness, contrast, saturation and hue, each by a random amount, then clipped to 0..1.
