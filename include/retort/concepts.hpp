@@ -10,60 +10,65 @@
 namespace retort {
 
 /// A teacher answers for a batch. Members: `using role = retort::role::teacher`, `static constexpr bool differentiable`
-/// (gradients with respect to its inputs exist), `answer(pass, batch)` giving logits or an Output with taps, and
-/// optionally `prepare<T>(setup, data)`. See retort/teacher/frozen.hpp.
+/// (gradients with respect to its inputs exist), `answer(pass, batch)` giving logits or an Output with taps, `describe()`
+/// (a text that names it in reports and checkpoints), and optionally `prepare<T>(setup, data)`. See retort/teacher/frozen.hpp.
 template <class P>
-concept TeacherPolicy = requires {
+concept TeacherPolicy = requires(const P& p) {
   typename P::role;
   requires std::is_same_v<typename P::role, role::teacher>;
   { P::differentiable } -> std::convertible_to<bool>;
+  { p.describe() } -> std::convertible_to<std::string>;
 };
 #define RETORT_TEACHER_MESSAGE                                                                                            \
-  "retort: the teacher slot needs a teacher policy: `using role = retort::role::teacher`, `differentiable` and "           \
-  "`answer(pass, batch)`; see retort/teacher/frozen.hpp"
+  "retort: the teacher slot needs a teacher policy: `using role = retort::role::teacher`, `differentiable`, "              \
+  "`answer(pass, batch)` and `describe()`; see retort/teacher/frozen.hpp"
 
 /// A student answers, owns the parameters that learn, and names its result. Members: `using role =
 /// retort::role::student`, `answer(pass, batch)`, `parameters()`, `network()` (what learns; rolled back when `fit` fails), `result()`,
-/// `visit_state(f)`; optionally
+/// `visit_state(f)`, `describe()`; optionally
 /// `before_step(exchange, loss)` (after backward, before the optimiser: it may add to gradients), `after_step()`, and a
 /// `player` block. See retort/student/trainable.hpp.
 template <class P>
-concept StudentPolicy = requires(P& p) {
+concept StudentPolicy = requires(P& p, const P& constant) {
   typename P::role;
   requires std::is_same_v<typename P::role, role::student>;
   p.parameters();
   p.network();
   p.result();
+  { constant.describe() } -> std::convertible_to<std::string>;
 };
 #define RETORT_STUDENT_MESSAGE                                                                                            \
   "retort: the student slot needs a student policy: `using role = retort::role::student`, `answer(pass, batch)`, "         \
-  "`parameters()`, `network()` and `result()`; see retort/student/trainable.hpp"
+  "`parameters()`, `network()`, `result()` and `describe()`; see retort/student/trainable.hpp"
 
-/// A censor decides what is withheld, re-weighted or gated. Members: `using role = retort::role::censor` and
+/// A censor decides what is withheld, re-weighted or gated. Members: `using role = retort::role::censor`, `describe()` and
 /// `apply(exchange)`, which may set weights, temperatures and extras; a learned one adds `prepare`, `objective(exchange,
 /// loss)`, `learner()`, and `plan` or `learns_with_student`; `add_to_student(exchange, loss, value)` may extend the
 /// student's objective. See retort/censor/none.hpp and guide.hpp.
 template <class P>
-concept CensorPolicy = requires {
+concept CensorPolicy = requires(const P& p) {
   typename P::role;
   requires std::is_same_v<typename P::role, role::censor>;
+  { p.describe() } -> std::convertible_to<std::string>;
 };
 #define RETORT_CENSOR_MESSAGE                                                                                             \
-  "retort: the censor slot needs a censor policy: `using role = retort::role::censor` and `apply(exchange)`; see "         \
+  "retort: the censor slot needs a censor policy: `using role = retort::role::censor`, `apply(exchange)` and "             \
+  "`describe()`; see "                                                                                                       \
   "retort/censor/none.hpp"
 
 /// A source hands out batches. Members: `using role = retort::role::source`, `needs_input_gradient` (it differentiates
-/// through the teacher), and `State<T, B, Data>` with `begin(rng)`, `next(batch)`, `batches()`. See
+/// through the teacher), `describe()`, and `State<T, B, Data>` with `begin(rng)`, `next(batch)`, `batches()`. See
 /// retort/source/dataset.hpp.
 template <class P>
-concept SourcePolicy = requires {
+concept SourcePolicy = requires(const P& p) {
   typename P::role;
   requires std::is_same_v<typename P::role, role::source>;
   { P::needs_input_gradient } -> std::convertible_to<bool>;
+  { p.describe() } -> std::convertible_to<std::string>;
 };
 #define RETORT_SOURCE_MESSAGE                                                                                             \
-  "retort: the source slot needs a source policy: `using role = retort::role::source`, `needs_input_gradient` and "        \
-  "`State<T, B, Data>` with begin, next and batches; see retort/source/dataset.hpp"
+  "retort: the source slot needs a source policy: `using role = retort::role::source`, `needs_input_gradient`, "           \
+  "`describe()` and `State<T, B, Data>` with begin, next and batches; see retort/source/dataset.hpp"
 
 /// A predictor says how the distilled model answers. Members: `using role = retort::role::predictor` and
 /// `answer(pass, network, batch)`; optionally `build(teacher)`, called once the teacher is prepared (a base of what it knows). See

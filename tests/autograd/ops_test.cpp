@@ -149,7 +149,7 @@ TEST_CASE("batch norm in all three modes, with and without the fused ReLU") {
   CHECK_THROWS_WITH_AS(batch_norm(tape, tape.constant(single.view()), tape.constant(gamma.view()), tape.constant(beta.view()),
                                   m.view(), v.view(), 0.1, 1e-5, BatchStatistics::update),
                        "batch_norm: training needs more than one value per channel, got input of shape (1, 1, 1, 4); use a "
-                       "larger batch or evaluation mode",
+                       "larger batch or evaluation mode (source::Dataset::drop_last leaves out a last batch of one)",
                        value_error);
 }
 

@@ -1,4 +1,4 @@
-// expect: retort: the censor slot needs a censor policy: `using role = retort::role::censor` and `apply(exchange)`
+// expect: retort: the censor slot needs a censor policy: `using role = retort::role::censor`, `apply(exchange)` and `describe()`
 #include <retort/method/hinton.hpp>
 
 using Net = retort::nn::Sequential<retort::nn::Linear>;
@@ -6,5 +6,6 @@ using Method = retort::Hinton<Net, Net>;
 struct Guard {  // no role
   template <class E>
   void apply(E&) {}
+  std::string describe() const { return "mine"; }
 };
 void use(Method::with_censor<Guard>& method) { method.censor_policy(); }

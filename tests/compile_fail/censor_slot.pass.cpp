@@ -6,5 +6,6 @@ struct Guard {
   using role = retort::role::censor;
   template <class E>
   void apply(E&) {}
+  std::string describe() const { return "mine"; }
 };
 void use(Method::with_censor<Guard>& method) { method.censor_policy(); }

@@ -5,5 +5,6 @@ using Net = retort::nn::Sequential<retort::nn::Linear>;
 using Method = retort::Hinton<Net, Net>;
 struct Noise {  // does not say whether it differentiates through the teacher
   using role = retort::role::source;
+  std::string describe() const { return "mine"; }
 };
 void use(Method::with_source<Noise>& method) { method.source_policy(); }

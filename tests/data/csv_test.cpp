@@ -36,10 +36,11 @@ TEST_CASE("csv: every malformed file gives a typed error that says where") {
   CHECK(fails("1,2,0\n1,abc,1\n") == ", line 2, column 2: expected a finite number, found 'abc'");
   CHECK(fails("1,2,0\n1,,1\n") == ", line 2, column 2: expected a finite number, found ''");
   CHECK(fails("1,2,0\nnan,1,1\n") == ", line 2, column 1: expected a finite number, found 'nan'");
-  CHECK(fails("1,1e99,0\n") == ", line 1, column 2: expected a finite number, found '1e99'");
-  CHECK(fails("1,2x,0\n") == ", line 1, column 2: expected a finite number, found '2x'");
-  CHECK(fails("1,2,0\n1,2,0.5\n") == ", line 2, column 3: expected an integer label of 0 or more, found '0.5'");
-  CHECK(fails("1,2,-1\n") == ", line 1, column 3: expected an integer label of 0 or more, found '-1'");
+  CHECK(fails("1,1e99,0\n") == ", line 1, column 2: expected a finite number, found '1e99'; is this line a header (CsvOptions::header)?");
+  CHECK(fails("1,2x,0\n") == ", line 1, column 2: expected a finite number, found '2x'; is this line a header (CsvOptions::header)?");
+  CHECK(fails("1,2,0\n1,2,0.5\n") == ", line 2, column 3: expected an integer label from 0 to 1048575, found '0.5'");
+  CHECK(fails("1,2,-1\n") == ", line 1, column 3: expected an integer label from 0 to 1048575, found '-1'; is this line a header (CsvOptions::header)?");
+  CHECK(fails("1,2,0\n1,2,2147483647\n") == ", line 2, column 3: expected an integer label from 0 to 1048575, found '2147483647'");
   CHECK(fails("1,2,0\n1,2,3\n", {.classes = 3}) == ", line 2, column 3: expected an integer label from 0 to 2, found '3'");
   CHECK(fails("1,2,0\n1,2\n") == ", line 2: expected 3 columns as in line 1, found 2");
   CHECK(fails("h\n1,2,0\n1,2,1,9\n", {.header = 1}) == ", line 3: expected 3 columns as in line 2, found 4");

@@ -89,5 +89,5 @@ TEST_CASE("k-DPP: more than there are, a rank too small, a vector of nothing") {
   CHECK_THROWS_AS((KDpp{.kernel = {.quality = true}}.select(pool, 2, Rng(1))), shape_error);
   CHECK(KDpp{}.select(pool, 5, Rng(1)) == std::vector<index_t>{0, 1, 2, 3, 4});
   z.view()(1, 0) = z.view()(1, 1) = 0;
-  CHECK_THROWS_WITH_AS(KDpp{}.select(pool, 2, Rng(1)), "sample::KDpp: vector 1 has norm 0.000000 and cannot be scaled", value_error);
+  CHECK_THROWS_WITH_AS(KDpp{}.select(pool, 2, Rng(1)), "sample::KDpp: vector 1 has norm 0 and cannot be scaled", value_error);
 }

@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <limits>
 #include <retort/backend/cpu_kernels.hpp>
+#include <retort/loss/logit_distance.hpp>
 #include <retort/method/hinton.hpp>
 #include <retort/train/callbacks.hpp>
 #include <retort/train/fit.hpp>
+#include <retort/train/keep_best.hpp>
 
 #include "support.hpp"
 #include "toy_data.hpp"
@@ -121,4 +124,130 @@ TEST_CASE("a damaged, truncated, oversized or foreign checkpoint is refused and 
   }
   std::filesystem::remove(bad);
   CHECK_THROWS_AS(run(bad, callbacks::CsvLog("/nonexistent/folder/log.csv")), data_error);
+}
+
+namespace {
+struct Recipe {
+  loss::HintonLoss loss{};
+  optim::Sgd optimizer{.lr = 0.05f};
+  int epochs = 4;
+};
+/// A run whose callbacks stand in any order.
+template <class... C>
+std::pair<Report, std::vector<float>> train(const Recipe& recipe, const std::string& resume, C&&... callbacks) {
+  Run run;
+  Hinton<Net, Net> method{run.teacher, run.student, recipe.loss};
+  const Report report = fit(method, run.data, recipe.optimizer, {.epochs = recipe.epochs, .batch_size = 32, .seed = 3, .resume = resume}, callbacks...);
+  return {report, run.bytes()};
+}
+/// Stops after an epoch.
+struct StopAfter {
+  int epochs;
+  template <class S>
+  bool on_epoch_end(S& session) {
+    return session.progress().epoch + 1 == epochs;
+  }
+};
+}  // namespace
+
+TEST_CASE("a checkpoint holds the whole epoch: what callbacks behind it made of it, and that training was over") {
+  const Dataset<2> data = test::blobs(200, 6, 3, 1);
+  const auto stopping = [] { return callbacks::EarlyStopping({.metric = "accuracy", .patience = 2, .min_change = 0.5}); };
+  const std::string path = temporary("order");
+  auto patience = stopping();
+  const auto [whole, weights] = train({.epochs = 9}, "", callbacks::Accuracy{data}, patience);
+  REQUIRE(whole.epochs.size() == 3);
+  REQUIRE(whole.stopped_early);
+  {
+    auto first = stopping();
+    train({.epochs = 9}, path, callbacks::Checkpoint{path}, callbacks::Accuracy{data}, first, StopAfter{2});
+  }
+  // cut off behind the second epoch by hand: the same without the mark of its end would go on; with it nothing is trained
+  auto again = stopping();
+  const auto [over, same] = train({.epochs = 9}, path, callbacks::Checkpoint{path}, callbacks::Accuracy{data}, again, StopAfter{2});
+  CHECK(over.epochs.size() == 2);
+  CHECK(over.stopped_early);
+  CHECK(over.epochs.back().metrics == whole.epochs[1].metrics);  // recorded behind the checkpoint's turn
+  static_cast<void>(same);
+
+  const std::string last = temporary("last");
+  train({.epochs = 9}, "", callbacks::Checkpoint{last, 5}, StopAfter{3});
+  const CheckpointReader reader(last);
+  std::uint64_t epoch = 0;
+  reader.loader()("epoch", epoch);
+  CHECK(epoch == 3);
+}
+
+TEST_CASE("callbacks that serve several runs begin each anew") {
+  const Dataset<2> data = test::blobs(200, 6, 3, 1);
+  callbacks::EarlyStopping stopping({.metric = "accuracy", .patience = 2, .min_change = 0.5});
+  for (int run = 0; run < 2; ++run) CHECK(train({.epochs = 9}, "", callbacks::Accuracy{data}, stopping).first.epochs.size() == 3);
+  Run run;
+  callbacks::KeepBest best(run.student, "accuracy");
+  for (int k = 0; k < 2; ++k) {
+    Hinton<Net, Net> method{run.teacher, run.student, {}};
+    const Report report = fit(method, run.data, optim::Sgd{.lr = k == 0 ? 0.05f : 0.f}, {.epochs = 2, .batch_size = 32}, callbacks::Accuracy{data}, best);
+    CHECK(best.best() == std::max(report.epochs[0].metric("accuracy"), report.epochs[1].metric("accuracy")));
+  }
+  // an epoch without the metric does not count; a metric that nobody records is an error
+  CHECK(train({.epochs = 4}, "", callbacks::Accuracy{data, "accuracy", 2}, stopping).first.epochs.size() == 4);
+  callbacks::EarlyStopping misspelt({.metric = "acuracy"});
+  CHECK_THROWS_WITH_AS(train({}, "", callbacks::Accuracy{data}, misspelt), "EarlyStopping: no callback before it recorded a metric 'acuracy'", value_error);
+  CHECK_THROWS_AS(callbacks::Accuracy(data, "accuracy", 0), value_error);
+  CHECK_THROWS_AS(callbacks::Checkpoint("never", 0), value_error);
+}
+
+TEST_CASE("a run resumes only its own recipe: loss, optimiser and schedule too") {
+  const std::string path = temporary("recipe");
+  const Recipe own{};
+  train(own, "", callbacks::Checkpoint{path});
+  CHECK(train(own, path).first.epochs.size() == 4);
+  const auto refused = [&](const Recipe& other, const char* says) {
+    CHECK_THROWS_WITH_AS(train(other, path), doctest::Contains(says), checkpoint_error);
+  };
+  refused({.loss = {.soft = {.temperature = 20}}}, "temperature 20");
+  refused({.loss = {.hard = {.weight = 0.2}}}, "weight 0.2");
+  refused({.optimizer = {.lr = 0.05f, .schedule = {.rule = optim::Cosine{}}}}, "cosine to 0");
+  refused({.optimizer = {.lr = 0.05f, .schedule = {.warmup = 2}}}, "warm-up 2");
+  refused({.optimizer = {.lr = 0.05f, .clip = {.norm = 1}}}, "clip norm 1");
+  Run run;
+  Hinton<Net, Net>::with_loss<loss::LogitMse<BatchMean>> method{run.teacher, run.student};
+  CHECK_THROWS_WITH_AS(fit(method, run.data, own.optimizer, {.epochs = 4, .batch_size = 32, .seed = 3, .resume = path}), doctest::Contains("LogitDistance"), checkpoint_error);
+  CHECK_THROWS_AS(train(own, std::filesystem::temp_directory_path().string()), data_error);
+}
+
+TEST_CASE("numbers that no training survives are refused before it, or found behind the last step") {
+  const auto refused = [](const optim::Sgd& optimizer, const char* says) { CHECK_THROWS_WITH_AS(train({.optimizer = optimizer}, ""), doctest::Contains(says), value_error); };
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  refused({.lr = std::numeric_limits<float>::infinity()}, "Sgd: expected lr to be finite and at least 0, got inf");
+  refused({.momentum = 1}, "momentum in [0, 1), got 1");
+  refused({.clip = {.norm = -1}}, "clip.norm");
+  refused({.schedule = {.warmup = nan}}, "schedule.warmup");
+  refused({.schedule = {.rule = optim::Step{.every = 0}}}, "optim::Schedule: expected every to be finite and above 0, got 0");
+  const std::vector<ParameterRef<float>> none;
+  CHECK_THROWS_AS((optim::Adam{.epsilon = -1}.make<float, Cpu>(none)), value_error);
+  CHECK_THROWS_AS((optim::AdamW{.weight_decay = static_cast<float>(nan)}.make<float, Cpu>(none)), value_error);
+
+  Run run;
+  const auto before = run.bytes();
+  Hinton<Net, Net> method{run.teacher, run.student, {.soft = {.temperature = 4, .weight = 1e6}}};
+  CHECK_THROWS_WITH_AS(fit(method, run.data, optim::Sgd{.lr = 3e38f}, {.epochs = 1, .batch_size = 200}), doctest::Contains("after the last step"), value_error);
+  CHECK(run.bytes() == before);
+}
+
+TEST_CASE("a network is saved and loaded as a whole, or not at all") {
+  const std::string path = temporary("network");
+  Run run;
+  save_network(run.student, path);
+  Network<Net> other(net(), 9);
+  load_network(other, path);
+  std::vector<float> loaded;
+  for (auto& [name, v] : other.tensors()) loaded.insert(loaded.end(), v.begin(), v.end());
+  CHECK(loaded == run.bytes());
+  Network<Net> wide(Net(nn::Linear{6, 17}, nn::BatchNorm{17}, nn::Relu{}, nn::Dropout{0.2f}, nn::Linear{17, 3}), 9);
+  CHECK_THROWS_WITH_AS(load_network(wide, path), doctest::Contains("holds Sequential"), checkpoint_error);
+  Network<Net, Double<Cpu>> precise(net(), 9);
+  CHECK_THROWS_AS(load_network(precise, path), checkpoint_error);
+  std::filesystem::resize_file(path, 40);
+  CHECK_THROWS_AS(load_network(other, path), data_error);
 }

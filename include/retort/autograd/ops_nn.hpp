@@ -281,7 +281,7 @@ Var<T, R> batch_norm(Tape<T, B>& tape, Var<T, R> x_any, Var<T, 1> gamma, Var<T, 
   Var<T, 2> x{{x_any.value.data, {count, channels}}, x_any.slot};
   const bool batch = statistics != BatchStatistics::running;
   require<value_error>(!batch || count > 1, "batch_norm: training needs more than one value per channel, got input of shape ",
-                       to_string(x_any.shape()), "; use a larger batch or evaluation mode");
+                       to_string(x_any.shape()), "; use a larger batch or evaluation mode (source::Dataset::drop_last leaves out a last batch of one)");
 
   B& backend = tape.backend();
   auto channel = [&] { return tape.template allocate_raw<T>(channels); };

@@ -68,9 +68,10 @@ template <class T, class Stored>
                          ") has no teacher_grad, or has a teacher_temperature: it gives no such gradient");
   }
   require<shape_error>(!needs.teacher || in.teacher.shape == shape, "row loss: student logits have shape ", shape,
-                       ", teacher logits have shape ", in.teacher.shape, "; networks of different classes or vocabularies need loss::OnSharedVocabulary");
+                       ", teacher logits have shape ", in.teacher.shape,
+                       in.teacher.empty() ? "; has the method a teacher?" : "; networks of different classes or vocabularies need loss::OnSharedVocabulary");
   require<value_error>(!softmax || classes > 1, "row loss: a softmax over one class is constant; expected 2 classes or more");
-  require<shape_error>(!needs.labels || !in.labels.empty(), "row loss: this loss needs labels, and the batch has none");
+  require<shape_error>(!needs.labels || !in.labels.empty(), "row loss: this loss needs labels, and the batch has none (without data, censor::PseudoLabels<> gives them)");
   require<shape_error>(!masked || !in.mask.empty() || !in.labels.empty(),
                        "row loss: a Masked loss needs the batch's mask or labels, and the batch has neither");
   const auto check_length = [rows](const char* what, bool given, index_t length) {

@@ -2,6 +2,7 @@
 // Typed run-time errors. A programming mistake is a static_assert elsewhere; these report values, shapes and files.
 
 #include <cstdint>
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -57,7 +58,11 @@ class MessagePart {
 
  private:
   using Print = std::string (*)(const MessagePart&);
-  static std::string real(const MessagePart& p) { return std::to_string(p.real_); }
+  static std::string real(const MessagePart& p) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.6g", p.real_);  // to_string would print 1e-8 as 0.000000
+    return text;
+  }
   static std::string integer(const MessagePart& p) { return std::to_string(p.integer_); }
   static std::string natural(const MessagePart& p) { return std::to_string(static_cast<unsigned long long>(p.integer_)); }
   template <class T>

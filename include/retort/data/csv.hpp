@@ -40,6 +40,7 @@ bool parse_number(std::string_view field, T& out) {
 inline Dataset<2> load_csv(const std::string& path, const CsvOptions& options = {}) {
   const FileBytes file = read_file(path);
   std::string_view rest(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
+  if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);  // the byte-order mark of UTF-8
   std::vector<float> values;
   std::vector<std::int32_t> labels;
   index_t columns = 0, line = 0, first_line = 0;
@@ -70,19 +71,21 @@ inline Dataset<2> load_csv(const std::string& path, const CsvOptions& options = 
     const index_t label_at = options.label_column < 0 ? columns + options.label_column : options.label_column;
     require<value_error>(label_at >= 0 && label_at < columns, path, ": label_column ", options.label_column,
                          " is outside the ", columns, " columns of the table");
+    const char* const hint = line == first_line ? "; is this line a header (CsvOptions::header)?" : "";
     for (index_t c = 0; c < columns; ++c) {
       const std::string_view field = fields[static_cast<std::size_t>(c)];
       if (c == label_at) {
         std::int32_t label = 0;
-        const bool good = detail::parse_number(field, label) && label >= 0 && (!options.classes || label < options.classes);
+        constexpr std::int32_t most_classes = 1 << 20;  // beyond, the column is hardly a label
+        const bool good = detail::parse_number(field, label) && label >= 0 && label < (options.classes ? options.classes : most_classes);
         require<data_error>(good, path, ", line ", line, ", column ", c + 1, ": expected an integer label ",
-                            options.classes ? retort::detail::concat("from 0 to ", options.classes - 1) : "of 0 or more",
-                            ", found '", field.substr(0, 40), "'");
+                            retort::detail::concat("from 0 to ", (options.classes ? options.classes : most_classes) - 1),
+                            ", found '", field.substr(0, 40), "'", hint);
         labels.push_back(label);
       } else {
         float value = 0;
         require<data_error>(detail::parse_number(field, value) && is_finite(value), path, ", line ", line, ", column ",
-                            c + 1, ": expected a finite number, found '", field.substr(0, 40), "'");
+                            c + 1, ": expected a finite number, found '", field.substr(0, 40), "'", hint);
         values.push_back(value);
       }
     }

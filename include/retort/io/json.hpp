@@ -34,16 +34,23 @@ namespace callbacks {
 class JsonlLog {
  public:
   explicit JsonlLog(std::string path) : path_(std::move(path)) {}
+  /// The epochs that a resumed run continues from; nothing else, should the interrupted run have written more.
+  template <class S>
+  void on_train_begin(S& session) {
+    write(std::ios::trunc, session.report().epochs);
+  }
   template <class S>
   void on_epoch_end(S& session) {
-    const nlohmann::json line = session.record();
-    std::ofstream out(path_, session.progress().epoch == 0 ? std::ios::trunc : std::ios::app);
-    out << line.dump() << '\n';
-    out.flush();
-    require<data_error>(out.good(), "JsonlLog: cannot write '", path_, "'");
+    write(std::ios::app, {session.record()});
   }
 
  private:
+  void write(std::ios::openmode mode, const std::vector<EpochRecord>& epochs) {
+    std::ofstream out(path_, mode);
+    for (const EpochRecord& record : epochs) out << nlohmann::json(record).dump() << '\n';
+    out.flush();
+    require<data_error>(out.good(), "JsonlLog: cannot write '", path_, "'");
+  }
   std::string path_;
 };
 }  // namespace callbacks

@@ -15,10 +15,11 @@ template <>
 struct Sum<> {};
 template <class First, class... Rest>
 struct Sum<First, Rest...> {
+  constexpr Sum() = default;
   RETORT_HD constexpr explicit Sum(First f, Rest... r) : first(f), rest(r...) {}
   RETORT_HD constexpr Sum(First f, Sum<Rest...> r) : first(f), rest(r) {}
-  First first;
-  Sum<Rest...> rest;
+  First first{};
+  Sum<Rest...> rest{};
 };
 template <class... Losses>
 Sum(Losses...) -> Sum<Losses...>;

@@ -89,7 +89,7 @@ struct ScaffoldedHint {
 struct TopClasses {
   index_t count = 10;
   /// Throws value_error unless 1 <= count <= classes.
-  index_t of(index_t classes) const { return detail::top_count("ScaffoldedSoftTargets", count, classes); }
+  index_t of(index_t classes) const { return detail::top_count("ScaffoldedSoftTargets (.help)", count, classes); }
 };
 /// Help on all classes, as on the authors' poster.
 struct AllClasses {

@@ -237,6 +237,7 @@ class Distiller {
     auto learning = block == Block::student ? pass_type::training(tape, rng.fork(0)) : pass_type::frozen(tape);
     learning.rng = rng.fork(0);  // an opponent may want the student's dropout
     if constexpr (requires { batch.graph; }) frozen.graph = learning.graph = batch.graph;
+    static_assert(requires { teacher_.answer(frozen, question); }, RETORT_TEACHER_MESSAGE);
     auto taught = recall(memory, tape, [&] { return teacher_.answer(frozen, question); });
     auto learned = student_.answer(learning, question);
     Exchange<scalar, context, decltype(input), decltype(learned), decltype(taught)> exchange{
@@ -274,6 +275,7 @@ class Distiller {
                const Rng& rng, Memory memory) {
     tape.reset();
     auto exchange = make_exchange(block, tape, batch, progress, rng, memory);
+    static_assert(requires { censor_.apply(exchange); }, RETORT_CENSOR_MESSAGE);
     censor_.apply(exchange);
     switch (block) {
       case Block::student: {

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <retort/autograd/hvp.hpp>
+#include <retort/core/finite.hpp>
 #include <retort/functor/optimizer.hpp>
 #include <retort/optim/schedule.hpp>
 #include <span>
@@ -42,6 +44,30 @@ double clip_gradients(B& backend, std::span<const ParameterRef<T>> parameters, c
 }
 
 namespace detail {
+/// Throws value_error unless all numbers are finite, at least 0 and, where a bound is given, below it.
+struct Bounded {
+  const char* name;
+  double value, below = 0;  ///< 0: any finite number
+};
+inline void check_options(const char* optimizer, std::initializer_list<Bounded> numbers, const Schedule& schedule, const Clip& clip) {
+  const auto check = [&](const Bounded& n) {
+    require<value_error>(n.value >= 0 && is_finite(n.value) && (n.below == 0 || n.value < n.below), optimizer, ": expected ", n.name, n.below == 0 ? " to be finite and at least 0" :
+                         " in [0, 1)", ", got ", n.value);
+  };
+  for (const Bounded& n : numbers) check(n);
+  check({"clip.norm", clip.norm});
+  check({"clip.value", clip.value});
+  check({"schedule.warmup", schedule.warmup});
+  schedule.check();
+}
+inline std::string describe_options(const Schedule& schedule, const Clip& clip) {
+  std::string out;
+  if (const std::string s = schedule.describe(); s != "constant") out += ", " + s;
+  if (clip.norm > 0) out += retort::detail::concat(", clip norm ", clip.norm);
+  if (clip.value > 0) out += retort::detail::concat(", clip value ", clip.value);
+  return out;
+}
+
 template <class T, class B>
 std::vector<Tensor<T, 1, B>> zeros_like(std::span<const ParameterRef<T>> parameters) {
   std::vector<Tensor<T, 1, B>> out;
@@ -149,8 +175,7 @@ struct Sgd {
   };
   template <class T, class B>
   State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
-    require<value_error>(lr >= 0 && momentum >= 0 && momentum < 1 && weight_decay >= 0, "Sgd: expected lr >= 0, 0 <= momentum < 1, "
-                         "weight_decay >= 0, got ", lr, ", ", momentum, ", ", weight_decay);
+    detail::check_options("Sgd", {{"lr", lr}, {"momentum", momentum, 1}, {"weight_decay", weight_decay}}, schedule, clip);
     return {momentum > 0 ? detail::zeros_like<T, B>(parameters) : std::vector<Tensor<T, 1, B>>{}, {}};
   }
   template <class T, class B>
@@ -160,7 +185,7 @@ struct Sgd {
                        state.table.take(backend, parameters, state.velocity, none));
   }
   std::string describe() const {
-    return retort::detail::concat("Sgd(lr ", lr, ", momentum ", momentum, ", weight_decay ", weight_decay, nesterov ? ", nesterov)" : ")");
+    return retort::detail::concat("Sgd(lr ", lr, ", momentum ", momentum, ", weight_decay ", weight_decay, nesterov ? ", nesterov" : "", detail::describe_options(schedule, clip), ")");
   }
 };
 
@@ -179,6 +204,16 @@ struct AdamState {
     f("steps", steps);
   }
 };
+
+template <class A>
+void check_adam(const char* name, const A& a) {
+  check_options(name, {{"lr", a.lr}, {"beta1", a.beta1, 1}, {"beta2", a.beta2, 1}, {"epsilon", a.epsilon}, {"weight_decay", a.weight_decay}}, a.schedule, a.clip);
+}
+template <class A>
+std::string describe_adam(const char* name, const A& a) {
+  return retort::detail::concat(name, "(lr ", a.lr, ", betas ", a.beta1, " ", a.beta2, ", epsilon ", a.epsilon, ", weight_decay ", a.weight_decay,
+                                describe_options(a.schedule, a.clip), ")");
+}
 
 template <class T, class B>
 AdamState<T, B> make_adam(std::span<const ParameterRef<T>> parameters) {
@@ -207,15 +242,14 @@ struct Adam {
   using State = detail::AdamState<T, B>;
   template <class T, class B>
   State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
-    require<value_error>(lr >= 0 && beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1, "Adam: expected lr >= 0 and betas in [0, 1), got ",
-                         lr, ", ", beta1, ", ", beta2);
+    detail::check_adam("Adam", *this);
     return detail::make_adam<T, B>(parameters);
   }
   template <class T, class B>
   void step(State<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate) const {
     detail::adam(state, backend, parameters, rate, beta1, beta2, epsilon, weight_decay, 0);
   }
-  std::string describe() const { return retort::detail::concat("Adam(lr ", lr, ", weight_decay ", weight_decay, ")"); }
+  std::string describe() const { return detail::describe_adam("Adam", *this); }
 };
 
 /// AdamW (Loshchilov & Hutter 2019): weight decay shrinks the weights directly.
@@ -228,13 +262,14 @@ struct AdamW {
   using State = detail::AdamState<T, B>;
   template <class T, class B>
   State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
-    return Adam{lr, beta1, beta2, epsilon}.make<T, B>(parameters);
+    detail::check_adam("AdamW", *this);
+    return detail::make_adam<T, B>(parameters);
   }
   template <class T, class B>
   void step(State<T, B>& state, B& backend, std::span<const ParameterRef<T>> parameters, double rate) const {
     detail::adam(state, backend, parameters, rate, beta1, beta2, epsilon, 0, weight_decay);
   }
-  std::string describe() const { return retort::detail::concat("AdamW(lr ", lr, ", weight_decay ", weight_decay, ")"); }
+  std::string describe() const { return detail::describe_adam("AdamW", *this); }
 };
 
 }  // namespace retort::optim

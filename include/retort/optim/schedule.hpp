@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <retort/core/error.hpp>
+#include <retort/core/finite.hpp>
+#include <string>
 #include <type_traits>
 #include <variant>
 #include <vector>
@@ -13,17 +15,24 @@ namespace retort::optim {
 
 /// Factor 1 throughout.
 struct Constant {
+  std::string describe() const { return "constant"; }
   double factor(double, double) const { return 1; }
 };
 /// Times gamma after every `every` epochs.
 struct Step {
   double every = 30, gamma = 0.1;
+  std::string describe() const { return retort::detail::concat("step every ", every, " by ", gamma); }
   double factor(double epoch, double) const { return std::pow(gamma, std::floor(epoch / every)); }
 };
 /// Times gamma at each milestone (in epochs): 150, 180, 210 in the CIFAR-100 recipe.
 struct MultiStep {
   std::vector<double> milestones;
   double gamma = 0.1;
+  std::string describe() const {
+    std::string out = retort::detail::concat("steps by ", gamma, " at");
+    for (const double m : milestones) out += retort::detail::concat(" ", m);
+    return out;
+  }
   double factor(double epoch, double) const {
     return std::pow(gamma, std::count_if(milestones.begin(), milestones.end(), [=](double m) { return epoch >= m; }));
   }
@@ -31,6 +40,7 @@ struct MultiStep {
 /// From 1 to `floor` along half a cosine over the whole run (Loshchilov & Hutter 2017).
 struct Cosine {
   double floor = 0;
+  std::string describe() const { return retort::detail::concat("cosine to ", floor); }
   double factor(double epoch, double epochs) const {
     const double at = epochs > 0 ? std::min(1.0, epoch / epochs) : 1.0;
     return floor + (1 - floor) * (1 + std::cos(3.14159265358979323846 * at)) / 2;
@@ -39,6 +49,7 @@ struct Cosine {
 /// Cosine with warm restarts, SGDR: periods of `period`, `period*growth`, ... epochs.
 struct CosineWarmRestarts {
   double period = 10, growth = 1, floor = 0;
+  std::string describe() const { return retort::detail::concat("cosine restarts of ", period, " times ", growth, " to ", floor); }
   double factor(double epoch, double) const {
     double length = period;
     while (epoch >= length) {
@@ -60,6 +71,9 @@ struct ReduceOnPlateau {
     double factor = 1, best = 0, bad = 0, started = 0;
   } memory{};
 
+  std::string describe() const {
+    return retort::detail::concat("plateau by ", gamma, " after ", patience, ", min_change ", min_change, larger_is_better ? ", larger is better" : "");
+  }
   double factor(double, double) const { return memory.factor; }
   void observe(double metric) {
     const double score = larger_is_better ? -metric : metric;
@@ -75,11 +89,29 @@ struct ReduceOnPlateau {
 };
 
 /// A rule and an optional linear warm-up over the first `warmup` epochs:
-/// `.schedule = {.rule = optim::Cosine{}, .warmup = 5}`.
+/// `.schedule = {.rule = optim::Cosine{}, .warmup = 5}`. A rule of one's own: a struct derived from Schedule whose `factor` hides
+/// this one, as the member `schedule` of a struct derived from an optimiser.
 struct Schedule {
   std::variant<Constant, Step, MultiStep, Cosine, CosineWarmRestarts, ReduceOnPlateau> rule = Constant{};
   double warmup = 0;
 
+  /// Throws value_error where no factor follows from the rule's numbers.
+  void check() const {
+    const auto positive = [](const char* what, double value) {
+      require<value_error>(value > 0 && is_finite(value), "optim::Schedule: expected ", what, " to be finite and above 0, got ", value);
+    };
+    std::visit(
+        [&](const auto& r) {
+          if constexpr (requires { r.every; }) positive("every", r.every);
+          if constexpr (requires { r.gamma; }) positive("gamma", r.gamma);
+          if constexpr (requires { r.period; }) positive("period", r.period), positive("growth", r.growth);
+        },
+        rule);
+  }
+  std::string describe() const {
+    const std::string name = std::visit([](const auto& r) { return r.describe(); }, rule);
+    return warmup > 0 ? retort::detail::concat(name, ", warm-up ", warmup) : name;
+  }
   /// Factor on the base learning rate at `epoch` (fractional: epoch + step/steps_per_epoch) of `epochs`.
   double factor(double epoch, double epochs) const {
     const double base = std::visit([&](const auto& r) { return r.factor(epoch, epochs); }, rule);

@@ -56,7 +56,9 @@ class ProgressBar {
 template <class Data>
 class Accuracy {
  public:
-  explicit Accuracy(const Data& data, std::string name = "accuracy", int every = 1) : data_(&data), name_(std::move(name)), every_(every) {}
+  explicit Accuracy(const Data& data, std::string name = "accuracy", int every = 1) : data_(&data), name_(std::move(name)), every_(every) {
+    require<value_error>(every >= 1, "callbacks::Accuracy: expected every >= 1, got ", every);
+  }
   template <class S>
   void on_epoch_end(S& session) {
     const int epoch = session.progress().epoch + 1;
@@ -75,22 +77,25 @@ class Accuracy {
   int every_;
 };
 
-/// Stops when a recorded metric (or "loss") has not improved by `min_change` for `patience` epochs. Put it behind the
-/// callback that records the metric. Its memory is part of checkpoints.
+/// Stops when a recorded metric (or "loss") has not improved by `min_change` for `patience` of the epochs that recorded it. Put
+/// it behind the callback that records the metric. Its memory is part of checkpoints.
 class EarlyStopping {
  public:
   struct Options {
     std::string metric = "loss";
     int patience = 5;
     double min_change = 0;
-    bool larger_is_better = false;
+    bool larger_is_better = metric != "loss";
   };
   explicit EarlyStopping(Options options) : options_(std::move(options)) {}
-  /// Throws value_error when no callback recorded the metric.
+  template <class S>
+  void on_train_begin(S& session) {
+    if (!session.resumed()) best_ = bad_ = started_ = 0;
+  }
   template <class S>
   bool on_epoch_end(S& session) {
     const double value = options_.metric == "loss" ? session.record().loss : session.record().metric(options_.metric);
-    require<value_error>(is_finite(value), "EarlyStopping: no callback before it recorded a metric '", options_.metric, "'");
+    if (!is_finite(value)) return false;  // not recorded in this epoch
     const double score = options_.larger_is_better ? -value : value;
     if (started_ == 0 || score < best_ - options_.min_change) {
       best_ = score;
@@ -99,6 +104,11 @@ class EarlyStopping {
       return false;
     }
     return ++bad_ >= options_.patience;
+  }
+  /// Throws value_error when no epoch recorded the metric.
+  template <class S>
+  void on_train_end(S& session) {
+    require<value_error>(started_ != 0 || session.options().epochs == 0, "EarlyStopping: no callback before it recorded a metric '", options_.metric, "'");
   }
   template <class F>
   void visit_state(F&& f) {
@@ -142,14 +152,16 @@ class CsvLog {
   std::string path_;
 };
 
-/// Saves a checkpoint after every `every` epochs and after the last. `fit` with `.resume = path` continues from it.
+/// Saves a checkpoint after every `every` epochs and after the last, with what all callbacks, also those behind it, made of
+/// the epoch. `fit` with `.resume = path` continues from it.
 class Checkpoint {
  public:
-  explicit Checkpoint(std::string path, int every = 1) : path_(std::move(path)), every_(every) {}
+  explicit Checkpoint(std::string path, int every = 1) : path_(std::move(path)), every_(every) {
+    require<value_error>(every >= 1, "callbacks::Checkpoint: expected every >= 1, got ", every);
+  }
   template <class S>
   void on_epoch_end(S& session) {
-    const int epoch = session.progress().epoch + 1;
-    if (epoch % every_ == 0 || epoch == session.options().epochs) session.save(path_);
+    session.save(path_, (session.progress().epoch + 1) % every_ != 0);
   }
 
  private:

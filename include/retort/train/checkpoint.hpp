@@ -16,6 +16,7 @@
 #include <map>
 #include <retort/core/error.hpp>
 #include <retort/core/view.hpp>
+#include <retort/data/file.hpp>
 #include <string>
 
 namespace retort {
@@ -39,6 +40,21 @@ inline std::uint64_t checksum(const char* data, std::size_t bytes) {
   return h;
 }
 
+/// A visitor of state that lets `f` see views of host memory: on a device backend, copies that go back after a change.
+template <class B, class F>
+auto on_host(F&& f) {
+  return [&f](const std::string& name, auto&& target) {
+    if constexpr (!B::host_accessible && requires { target.data; target.shape; }) {
+      using T = std::remove_cvref_t<decltype(*target.data)>;
+      std::vector<T> values(static_cast<std::size_t>(target.size()));
+      B::copy(values.data(), target.data, values.size() * sizeof(T));
+      f(name, View<T, 1>{values.data(), {target.size()}});
+      B::copy(target.data, values.data(), values.size() * sizeof(T));
+    } else {
+      f(name, target);
+    }
+  };
+}
 }  // namespace detail
 
 /// Collects entries; a visitor for `visit_state`. `commit(path)` writes them. Throws data_error when the file system
@@ -51,6 +67,11 @@ class CheckpointWriter {
   }
   void operator()(const std::string& name, const double& value) { entry(name, detail::EntryKind::f64, &value, 1, sizeof value); }
   void operator()(const std::string& name, const std::uint64_t& value) { entry(name, detail::EntryKind::u64, &value, 1, sizeof value); }
+  template <class N>
+    requires std::is_arithmetic_v<N>
+  void operator()(const std::string&, const N&) {
+    static_assert(sizeof(N) == 0, "retort: a number in visit_state is a double or a std::uint64_t; see retort/train/checkpoint.hpp");
+  }
   void operator()(const std::string& name, const std::string& text) { entry(name, detail::EntryKind::text, text.data(), text.size(), 1); }
 
   void commit(const std::string& path) const {
@@ -100,9 +121,8 @@ class CheckpointWriter {
 class CheckpointReader {
  public:
   explicit CheckpointReader(const std::string& path) : path_(path) {
-    std::ifstream in(path, std::ios::binary);
-    require<data_error>(in.good(), "checkpoint: cannot open '", path, "'");
-    file_.assign(std::istreambuf_iterator<char>(in), {});
+    const data::FileBytes read_bytes = data::read_file(path);
+    file_.assign(read_bytes.bytes.begin(), read_bytes.bytes.end());
     constexpr std::size_t header = 8 + 4 + 8;
     require<data_error>(file_.size() >= header + 8 && file_.compare(0, 8, "RETORTCK") == 0, "checkpoint '", path,
                         "': no checkpoint header at byte 0 (", file_.size(), " bytes)");
@@ -184,5 +204,29 @@ class CheckpointReader {
   std::string path_, file_;
   std::map<std::string, Entry> entries_;
 };
+
+/// Writes a network's parameters and buffers (running statistics) to a file, with its description. Throws data_error when the
+/// file system refuses; the file at `path` is then as before.
+template <class Network>
+void save_network(Network& network, const std::string& path) {
+  CheckpointWriter writer;
+  writer("architecture", network.describe());
+  const auto visit = detail::on_host<typename Network::context>(writer);
+  for (auto& [name, view] : network.tensors()) visit(name, view);
+  writer.commit(path);
+}
+/// Reads them into a network of the same architecture and scalar type. Throws data_error when the file is missing or damaged,
+/// checkpoint_error when it holds another architecture; the network is then as before.
+template <class Network>
+void load_network(Network& network, const std::string& path) {
+  const CheckpointReader reader(path);
+  require<checkpoint_error>(reader.text("architecture") == network.describe(), "load_network: '", path, "' holds ", reader.text("architecture"),
+                            ", the network is ", network.describe());
+  const auto check = reader.checker();
+  const auto load = reader.loader();
+  const auto visit = detail::on_host<typename Network::context>(load);
+  for (auto& [name, view] : network.tensors()) check(name, view);
+  for (auto& [name, view] : network.tensors()) visit(name, view);
+}
 
 }  // namespace retort

@@ -2,6 +2,8 @@
 
 #include <charconv>
 #include <chrono>
+#include <retort/core/finite.hpp>
+#include <retort/loss/describe.hpp>
 #include <retort/method/distiller.hpp>
 #include <retort/train/checkpoint.hpp>
 #include <retort/train/report.hpp>
@@ -30,26 +32,23 @@ template <class B>
 int backend_argument(const FitOptions& options) {
   return B::host_accessible ? options.threads : options.device;
 }
-/// A visitor of state that lets `f` see views of host memory: on a device backend, copies that go back after a change.
-template <class B, class F>
-auto on_host(F&& f) {
-  return [&f](const std::string& name, auto&& target) {
-    if constexpr (!B::host_accessible && requires { target.data; target.shape; }) {
-      using T = std::remove_cvref_t<decltype(*target.data)>;
-      std::vector<T> values(static_cast<std::size_t>(target.size()));
-      B::copy(values.data(), target.data, values.size() * sizeof(T));
-      f(name, View<T, 1>{values.data(), {target.size()}});
-      B::copy(target.data, values.data(), values.size() * sizeof(T));
-    } else {
-      f(name, target);
-    }
-  };
-}
 }  // namespace detail
+
+namespace detail {
+/// What a callback may define; see Session.
+template <class C, class S>
+concept FitCallback = requires(C& c, S& session) { c.on_train_begin(session); } || requires(C& c, S& session) { c.on_step(session); } ||
+                      requires(C& c, S& session) { c.on_epoch_end(session); } || requires(C& c, S& session) { c.on_train_end(session); };
+}  // namespace detail
+#define RETORT_CALLBACK_MESSAGE                                                                                              \
+  "retort: a callback of fit defines at least one of on_train_begin(session), on_step(session), on_epoch_end(session), "      \
+  "on_train_end(session), for any session; see Session in retort/train/fit.hpp"
 
 /// A training run as callbacks see it. A callback is any object with some of
 /// `on_train_begin(session)`, `on_step(session)`, `on_epoch_end(session)`, `on_train_end(session)` (each may return bool:
-/// true stops the run) and `visit_state(f)`, through which its own state enters checkpoints.
+/// true stops the run) and `visit_state(f)`, through which its own state enters checkpoints: `f(name, value)` for each double,
+/// std::uint64_t, std::string or View of numbers. A callback that is used for several runs forgets the last one in
+/// `on_train_begin`, unless `session.resumed()`: then its state is the checkpoint's.
 template <class Method, class Data, class Optimizer, class... Callbacks>
 class Session {
  public:
@@ -87,15 +86,12 @@ class Session {
   index_t steps_done() const { return steps_done_; }
   index_t steps_in_epoch() const { return steps_in_epoch_; }
 
-  /// Writes a checkpoint; see train/checkpoint.hpp for its guarantees. Call it at the end of an epoch.
-  void save(const std::string& path) {
-    CheckpointWriter writer;
-    std::string recipe = fingerprint(), history = history_text();
-    writer("recipe", recipe);
-    writer("history", history);
-    visit_state(writer);
-    writer.commit(path);
-  }
+  /// Whether the run continues from a checkpoint.
+  bool resumed() const { return resumed_; }
+
+  /// Asks, in `on_epoch_end`, for a checkpoint: it is written when all callbacks, whatever their order, have had their say of the
+  /// epoch; with `only_if_last` if the run ends there. See train/checkpoint.hpp for its guarantees.
+  void save(const std::string& path, bool only_if_last = false) { wanted_.push_back({path, only_if_last}); }
 
   Report run() {
     if (!options_.resume.empty() && std::ifstream(options_.resume).good()) load(options_.resume);
@@ -104,6 +100,7 @@ class Session {
       if constexpr (requires { c.on_train_begin(self); }) return tell([&] { return c.on_train_begin(self); });
       return false;
     });
+    stop |= stopped_ != 0;  // the run that saved was over
     progress_.epochs = options_.epochs;
     for (auto& epoch = next_epoch_; !stop && epoch < static_cast<std::uint64_t>(options_.epochs);) {
       run_epoch(static_cast<int>(epoch), stop);
@@ -112,12 +109,17 @@ class Session {
         if constexpr (requires { c.on_epoch_end(self); }) return tell([&] { return c.on_epoch_end(self); });
         return false;
       });
+      stopped_ = stop;
+      for (const auto& [path, only_if_last] : wanted_)
+        if (!only_if_last || stop || epoch == static_cast<std::uint64_t>(options_.epochs)) write(path);
+      wanted_.clear();
     }
     report_.stopped_early = next_epoch_ < static_cast<std::uint64_t>(options_.epochs);
     notify([&](auto& c) -> bool {
       if constexpr (requires { c.on_train_end(self); }) return tell([&] { return c.on_train_end(self); });
       return false;
     });
+    check_finite();
     return report_;
   }
 
@@ -199,8 +201,24 @@ class Session {
     learner_.observe(r.loss);
   }
 
+  void write(const std::string& path) {
+    CheckpointWriter writer;
+    writer("recipe", fingerprint());
+    writer("history", history_text());
+    visit_state(writer);
+    writer.commit(path);
+  }
+  /// The last step has no loss behind it that would tell.
+  void check_finite() {
+    if (!report_.epochs.empty())
+      for (const auto& p : learner_.parameters())
+        require<value_error>(is_finite(Kernels<context>::sum_of_squares(backend_, View<const scalar, 1>(p.value))),
+                             "fit: a parameter of ", p.value.size(), " values is not finite, or too large to be squared, after the last step");
+  }
   template <class F>
   static bool tell(F&& f) {
+    static_assert(std::is_same_v<decltype(f()), bool> || std::is_void_v<decltype(f())>, "retort: a hook of a callback returns bool (true stops the run) or nothing; see "
+                                                                                       "Session in retort/train/fit.hpp");
     if constexpr (std::is_same_v<decltype(f()), bool>)
       return f();
     else
@@ -213,10 +231,10 @@ class Session {
     return any;
   }
 
-  /// What must agree between the run that saved and the run that resumes.
+  /// What must agree between the run that saved and the run that resumes: not the data's contents, nor the teacher's weights.
   std::string fingerprint() const {
     std::ostringstream out;
-    out << report_.method << "\n" << report_.optimizer << "\nseed " << options_.seed << ", batch size " << options_.batch_size
+    out << report_.method << "\n" << "loss: " << detail::describe_loss(method_.loss_policy()) << "\n" << report_.optimizer << "\nseed " << options_.seed << ", batch size " << options_.batch_size
         << ", threads " << options_.threads << ", samples " << setup_.samples << ", epochs " << options_.epochs << ", scalar bytes "
         << sizeof(scalar);
     return out.str();
@@ -228,6 +246,7 @@ class Session {
       return [&f, prefix](const std::string& name, auto&& target) { f(prefix + name, target); };
     };
     f("epoch", next_epoch_);
+    f("stopped", stopped_);
     f("pass", pass_);
     f("step", step_);
     method_.student_policy().visit_state(under("student."));
@@ -251,6 +270,7 @@ class Session {
     visit_state(reader.checker());
     visit_state(reader.loader());
     report_.epochs = history;
+    resumed_ = true;
   }
   std::string history_text() const {
     std::ostringstream out;
@@ -294,7 +314,13 @@ class Session {
   Learner<Optimizer, scalar, context> learner_;
   Report report_;
   Progress progress_;
-  std::uint64_t next_epoch_ = 0, pass_ = 0, step_ = 0;
+  std::uint64_t next_epoch_ = 0, pass_ = 0, step_ = 0, stopped_ = 0;
+  bool resumed_ = false;
+  struct Wanted {
+    std::string path;
+    bool only_if_last;
+  };
+  std::vector<Wanted> wanted_;  // checkpoints of the epoch that ends
   index_t steps_done_ = 0, steps_in_epoch_ = 0;
   double last_loss_ = 0;
 };
@@ -346,12 +372,17 @@ template <class Method, class Data, class Optimizer, class... Callbacks>
 Report fit(Method& method, const Data& data, const Optimizer& optimizer, const FitOptions& options = {}, Callbacks&&... callbacks) {
   static_assert(TrainingData<Data>, RETORT_DATA_MESSAGE);
   static_assert(OptimizerPolicy<Optimizer>, RETORT_OPTIMIZER_MESSAGE);
+  static_assert(!std::is_same_v<Data, data::None> || !std::is_same_v<typename Method::source, source::Dataset>,
+                "retort: this method draws its batches from training data, and fit was given data::None; a method without data has a source of its own: "
+                "see retort/source/");
   require<value_error>(options.epochs >= 0 && options.batch_size >= 1, "fit: expected epochs >= 0 and a batch size of at least 1, got ",
                        options.epochs, " and ", options.batch_size);
   if constexpr (!std::is_same_v<Data, data::None>) data::base(data).validate();
   detail::Rollback<typename Method::context, typename Method::scalar> rollback(method.student_policy().network().tensors());
   detail::Restore loss_state(method.loss_state());
-  Session<Method, Data, Optimizer, std::remove_reference_t<Callbacks>...> session(method, data, optimizer, options, callbacks...);
+  using Run = Session<Method, Data, Optimizer, std::remove_reference_t<Callbacks>...>;
+  static_assert((detail::FitCallback<std::remove_reference_t<Callbacks>, Run> && ...), RETORT_CALLBACK_MESSAGE);
+  Run session(method, data, optimizer, options, callbacks...);
   Report report = session.run();
   rollback.dismiss();
   loss_state.dismiss();

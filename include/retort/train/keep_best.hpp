@@ -19,6 +19,10 @@ class KeepBest {
     for (const auto& [name, view] : tensors_) saved_.emplace_back(static_cast<std::size_t>(view.size()));
   }
   template <class S>
+  void on_train_begin(S& session) {
+    if (!session.resumed()) best_ = 0, epoch_ = -1;
+  }
+  template <class S>
   void on_epoch_end(S& session) {
     const double score = sign_ * session.record().metric(metric_);
     if (!(is_finite(score) && (epoch_ < 0 || score >= best_))) return;
@@ -56,7 +60,9 @@ class KeepBest {
 template <class F>
 class OnNodes {
  public:
-  OnNodes(const NodeDataset& data, F f, int every = 1, bool dropout = false) : data_(&data), f_(std::move(f)), every_(every), dropout_(dropout) {}
+  OnNodes(const NodeDataset& data, F f, int every = 1, bool dropout = false) : data_(&data), f_(std::move(f)), every_(every), dropout_(dropout) {
+    require<value_error>(every >= 1, "callbacks::OnNodes: expected every >= 1, got ", every);
+  }
   template <class S>
   void on_epoch_end(S& session) {
     const int epoch = session.progress().epoch + 1;

@@ -1,0 +1,6 @@
+#include "prelude.hpp"
+struct Spelt {
+  template <class S>
+  void on_epoch_end(S&) {}
+};
+Report run(Hinton<Net, Net>& method, const Dataset<2>& data) { return fit(method, data, optim::Sgd{}, {}, Spelt{}); }
