@@ -73,7 +73,7 @@ headers=$(find include -name '*.hpp' | wc -l | tr -d ' ')
 if command -v nvcc > /dev/null; then
   say "compile the CUDA backend for sm_${RETORT_CUDA_ARCHITECTURES:=90} (nvcc)"
   configure cuda-compile "-DCMAKE_CUDA_ARCHITECTURES=$RETORT_CUDA_ARCHITECTURES"
-  cmake --build build/cuda-compile -j "$jobs" --target test_cuda_compile test_cuda_program benchmark_gpu_row_loss
+  cmake --build build/cuda-compile -j "$jobs" --target test_cuda_compile test_cuda_program benchmark_gpu
   build/cuda-compile/tests/cuda_compile/test_cuda_program
 fi
 

@@ -16,6 +16,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -338,6 +339,7 @@ struct Stream {
 struct Event {
   Stream* stream = nullptr;
   long upto = 0;
+  std::chrono::steady_clock::time_point at{};
 };
 inline long streams_alive = 0, uploads = 0;
 }  // namespace emulation
@@ -355,6 +357,10 @@ inline cudaError_t cudaGetDeviceCount(int* n) { return *n = 1, cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* d) { return *d = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int d) { return d == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
 inline cudaError_t cudaDeviceGetAttribute(int* v, cudaDeviceAttr, int) { return *v = 2, cudaSuccess; }
+struct cudaDeviceProp {
+  char name[256];
+};
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) { return *p = {"emulation on a CPU"}, cudaSuccess; }
 inline cudaError_t cudaStreamCreate(cudaStream_t* s) { return *s = nullptr, cudaSuccess; }
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return ++emulation::streams_alive, *s = new emulation::Stream, cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
@@ -367,8 +373,12 @@ inline cudaError_t cudaStreamDestroy(cudaStream_t s) {
   return delete s, cudaSuccess;
 }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return *e = new emulation::Event, cudaSuccess; }
+inline cudaError_t cudaEventCreate(cudaEvent_t* e) { return cudaEventCreateWithFlags(e, 0); }
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
+  return *ms = std::chrono::duration<float, std::milli>(to->at - from->at).count(), cudaSuccess;
+}
 inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { return *e = {s, s ? s->issued : 0}, cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { return *e = {s, s ? s->issued : 0, std::chrono::steady_clock::now()}, cudaSuccess; }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   if (e->stream) e->stream->run(e->upto);
   return cudaSuccess;
