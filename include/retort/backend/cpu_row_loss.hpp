@@ -618,7 +618,7 @@ struct RowLossKernels {
   static T row_loss(Cpu& cpu, const Loss& loss, const RowBatch<T>& batch, const RowGradients<T>& out) {
     static_assert(RowLoss<Loss>,
                   "retort: a row loss needs identity(), add(acc, cell), merge(acc, acc), value(acc), grad(acc, cell); see "
-                  "retort/functor/row_loss.hpp");
+                  "retort/functor/row_loss.hpp; losses of features are added by loss::Joint");
     if constexpr (RowLoss<Loss>) return evaluate(cpu, detail::leaves<false>(loss, 1.), batch, out);
     else return T{};
   }

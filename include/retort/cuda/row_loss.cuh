@@ -601,7 +601,7 @@ struct RowLossKernels {
                        std::type_identity_t<View<T, 1>> value) {
     static_assert(RowLoss<Loss>,
                   "retort: a row loss needs identity(), add(acc, cell), merge(acc, acc), value(acc), grad(acc, cell); see "
-                  "retort/functor/row_loss.hpp");
+                  "retort/functor/row_loss.hpp; losses of features are added by loss::Joint");
     if constexpr (RowLoss<Loss>) evaluate(cuda, detail::leaves<false>(loss, 1.), batch, out, value);
   }
 

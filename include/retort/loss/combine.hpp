@@ -16,7 +16,7 @@ struct Sum<> {};
 template <class First, class... Rest>
 struct Sum<First, Rest...> {
   constexpr Sum() = default;
-  RETORT_HD constexpr explicit Sum(First f, Rest... r) : first(f), rest(r...) {}
+  RETORT_HD constexpr explicit(sizeof...(Rest) == 0) Sum(First f, Rest... r) : first(f), rest(r...) {}
   RETORT_HD constexpr Sum(First f, Sum<Rest...> r) : first(f), rest(r) {}
   First first{};
   Sum<Rest...> rest{};

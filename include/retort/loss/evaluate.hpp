@@ -48,7 +48,7 @@ struct Joint {
 
   retort::detail::Tuple<Losses...> losses;
   Joint() : losses{} {}
-  explicit Joint(Losses... l) : losses{{std::move(l)}...} {}
+  explicit(sizeof...(Losses) == 1) Joint(Losses... l) : losses{{std::move(l)}...} {}
 
   template <class S>
   auto make(S& start) const {

@@ -46,7 +46,7 @@ struct Retrieval {
     const Var<T, 2> embedding = flatten(tape, feature_of(tap<Tag>(output)));
     const Var<T, 2> own = softmax(tape, logits);
     const index_t n = logits.extent(0), classes = logits.extent(1), width = embedding.extent(1);
-    require<value_error>(base.size() > 0, "predict::Retrieval: the base is empty; train with fit, or fill it with build or base.add");
+    require<value_error>(base.size() > 0, "predict::Retrieval: the base is empty; train with fit and a teacher that fills it (teacher::Projected, as in ReAugKd), or fill it with build or base.add");
     require<shape_error>(base.classes() == classes, "predict::Retrieval: the student answers ", classes, " classes, the base holds ", base.classes());
     require<value_error>(k >= 1, "predict::Retrieval: expected k of at least 1, got ", k);
     const index_t most = std::min(k, base.size());
