@@ -77,6 +77,29 @@ TEST_CASE("arena reuses its blocks") {
   }
 }
 
+/// Gives 2^17 bytes in all.
+struct Scarce {
+  static inline std::size_t left;
+  static void* allocate(std::size_t bytes) {
+    if (bytes > left) throw std::bad_alloc();
+    left -= bytes;
+    return HostMemory::allocate(bytes);
+  }
+  static void deallocate(void* p) { HostMemory::deallocate(p); }
+};
+TEST_CASE("an arena takes as much as it needs where there is no room for twice its last block") {
+  Scarce::left = std::size_t{1} << 17;
+  Arena<Scarce> arena;
+  arena.allocate<char>(60'000);
+  arena.allocate<char>(40'000);
+  CHECK(arena.capacity() <= std::size_t{1} << 17);
+  CHECK_THROWS_AS(arena.allocate<char>(40'000), std::bad_alloc);
+  const std::size_t capacity = arena.capacity();
+  arena.reset();
+  for (int bytes : {60'000, 40'000}) arena.allocate<char>(bytes);
+  CHECK(arena.capacity() == capacity);
+}
+
 TEST_CASE("parallel covers every item once, for any thread count") {
   for (int threads : {1, 2, 3, 5}) {
     Cpu cpu(threads);

@@ -241,7 +241,7 @@ std::vector<double> stepped(B& backend, const Optimizer& optimizer) {
 #if !defined(RETORT_ON_DEVICE)
     if constexpr (!B::host_accessible) {
       CHECK(emulation::launches - launches == 1);
-      CHECK(emulation::waits - waits == (step % 2 == 0));  // of the table: new at first, and when a tensor joined
+      CHECK(emulation::waits - waits == (step % 2 == 0 ? 2 : 0));  // for the table: new at first, and when a tensor joined
       if (step % 2 == 1) CHECK(emulation::DeviceMemory::instance().used == used);
     }
 #endif

@@ -3,6 +3,7 @@
 #include <retort/autograd/hvp.hpp>
 #include <retort/autograd/ops_nn.hpp>
 #include <retort/cuda/kernels.cuh>
+#include <retort/optim/optimizer.hpp>
 
 #include "fixture.hpp"
 
@@ -143,6 +144,44 @@ TEST_CASE("a Hessian-vector product reads two norms and is otherwise replayed") 
   };
   const auto eager = product(false);
   CHECK(product(true) == eager);
+}
+
+TEST_CASE("a captured product is not taken for one of other arithmetic") {
+  Cuda cuda;
+  cuda.replay_steps(true);
+  auto a = tensor_of<Cuda>(Shape{4, 4}, normals<float>(16, 1));
+  Tensor<float, 2, Cuda> c(Shape{4, 4});
+  for (int step = 0; step < 8; ++step) {
+    cuda.allow_tf32(step >= 4);
+    cuda.begin_step();
+    for (int k = 0; k < 4; ++k) G::gemm(cuda, Transpose::no, Transpose::no, View<const float, 2>(a.view()), View<const float, 2>(a.view()), c.view());
+    cuda.end_step();
+  }
+  CHECK(cuda.replay_record().captured == 2);
+}
+
+TEST_CASE("parameters that join while a step is held back: their table is made anew") {
+  std::vector<double> results[2];
+  for (const bool on : {false, true}) {
+    Cuda cuda;
+    cuda.replay_steps(on);
+    Tensor<double, 1, Cuda> gradient(Shape{64});
+    auto weight = tensor_of<Cuda>(Shape{64}, normals<double>(64, 1));
+    GradientSlot<double> slots[2] = {{gradient.data()}, {gradient.data() + 32}};
+    const ParameterRef<double> parameters[] = {{weight.view().rows(0, 32), &slots[0]}, {weight.view().rows(32, 64), &slots[1]}};
+    const optim::Sgd sgd{.lr = 0.5f};
+    auto state = sgd.make<double, Cuda>(parameters);
+    for (int step = 0; step < 8; ++step) {
+      cuda.begin_step();
+      for (int k = 0; k < 6; ++k) G::fill(cuda, double(step + k), gradient.view());
+      slots[0].written = true, slots[1].written = step >= 5;
+      sgd.step<double, Cuda>(state, cuda, parameters, 0.5);
+      cuda.end_step();
+    }
+    if (on) CHECK(cuda.replay_record().replayed > 0);
+    results[on] = host(weight);
+  }
+  CHECK(results[0] == results[1]);
 }
 
 #if !defined(RETORT_ON_DEVICE)

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <new>
 #include <retort/core/shape.hpp>
+#include <stdexcept>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -53,7 +54,7 @@ class Arena {
       const std::size_t last = blocks_.empty() ? std::size_t{1} << 15 : blocks_.back().bytes;
       const std::size_t size = bytes > 2 * last ? bytes : 2 * last;
       blocks_.reserve(blocks_.size() + 1);
-      blocks_.push_back({static_cast<std::byte*>(Memory::allocate(size)), size});
+      blocks_.push_back(block(size, bytes));
     }
     void* out = blocks_[at_.block].data + at_.offset;
     at_.offset += bytes;
@@ -76,6 +77,16 @@ class Arena {
     std::byte* data;
     std::size_t bytes;
   };
+  /// Of `size` bytes or, where there is no room for these, of the `least` that are needed: on a device, twice the last block is
+  /// soon more than what is free.
+  static Block block(std::size_t size, std::size_t least) {
+    if (size > least) try {
+        return {static_cast<std::byte*>(Memory::allocate(size)), size};
+      } catch (const std::runtime_error&) {  // device_memory_error is one
+      } catch (const std::bad_alloc&) {
+      }
+    return {static_cast<std::byte*>(Memory::allocate(least)), least};
+  }
   std::vector<Block> blocks_;
   Mark at_;
 };

@@ -8,6 +8,10 @@
 #include <retort/cuda/replay.hpp>
 #include <retort/cuda/upload.hpp>
 
+#if defined(CUDA_API_PER_THREAD_DEFAULT_STREAM)
+#error "retort: copies rely on the legacy default stream, which waits for the kernels; compile without --default-stream per-thread"
+#endif
+
 namespace retort {
 
 /// The CUDA backend: one device, one stream, one cuBLAS handle, and scratch memory that is kept between steps. Serves one
@@ -50,19 +54,23 @@ class Cuda {
   /// Made with the first product, since that is slow.
   cublasHandle_t blas() {
     if (!blas_) {
+      // A workspace of our own: products that become parts of graphs must not allocate in mid-capture, and with another size
+      // cuBLAS may choose other kernels, whose sums have other bits.
+      constexpr std::size_t bytes = std::size_t{32} << 20;  // what cuBLAS itself takes on sm_90
+      if (!workspace_) workspace_ = allocate(bytes);
       cuda::check(cublasCreate(&blas_), "cublasCreate");
-      cuda::check(cublasSetStream(blas_, stream_), "cublasSetStream");
+      cuda::check(cublasSetStream(blas_, stream_), "cublasSetStream");  // before the workspace, which it would take away
+      cuda::check(cublasSetWorkspace(blas_, workspace_, bytes), "cublasSetWorkspace");
       set_math();
-      if (replay_) set_workspace();
     }
     return blas_;
   }
   /// From here on, steps (begin_step to end_step) are replayed as CUDA graphs where they repeat: see cuda/replay.hpp. The
-  /// results are the same bits. Off by default.
+  /// results are the same bits. Off by default. Meanwhile no other thread may use this device's default stream, as another
+  /// context's `copy` does: the runtime refuses that while launches are held back.
   void replay_steps(bool on) {
     if (on == static_cast<bool>(replay_)) return;
     replay_ = on ? std::make_unique<cuda::Replay>(stream_, this) : nullptr;
-    if (on && blas_) set_workspace();
   }
   /// Around the launches of one step. A step that fails is left by abandon_step: what was held back is never launched.
   void begin_step() {
@@ -133,14 +141,11 @@ class Cuda {
     }
     cuda::check(status, what);
   }
-  /// Products that become parts of graphs must find their workspace: cuBLAS would otherwise allocate in mid-capture.
-  void set_workspace() {
-    constexpr std::size_t bytes = std::size_t{32} << 20;  // what cuBLAS itself takes on sm_90
-    if (!workspace_) workspace_ = allocate(bytes);
-    cuda::check(cublasSetWorkspace(blas_, workspace_, bytes), "cublasSetWorkspace");
-  }
+  /// Products that are stored as BFloat16 are summed in float also where cuBLAS adds up parts of the depth: by default it may
+  /// round such parts to what the result is stored as.
   void set_math() {
-    cuda::check(cublasSetMathMode(blas_, tf32_ ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
+    const int mode = (tf32_ ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH) | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    cuda::check(cublasSetMathMode(blas_, static_cast<cublasMath_t>(mode)), "cublasSetMathMode");
   }
   int device_ = 0, multiprocessors_ = 1;
   cudaStream_t stream_{};

@@ -38,7 +38,7 @@ template <class In, class Out>
 struct Product {
   cublasOperation_t ta, tb;
   int m, n, k, lda, ldb;
-  bool add;
+  bool add, tf32;  ///< the latter is the context's; here since a captured call keeps it, so that it must be compared
   const In *a, *b;
   Out* c;
   void operator()(Cuda& cuda) const {
@@ -94,7 +94,7 @@ struct Gemm {
     }
     const auto op = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
     const products::Product<In, Out> call{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), static_cast<int>(b.shape[1]),
-                                       static_cast<int>(a.shape[1]), write == Write::add, b.data, a.data, c.data};
+                                       static_cast<int>(a.shape[1]), write == Write::add, cuda.tf32(), b.data, a.data, c.data};
     if (Replay* replay = cuda.replay())
       replay->call<Cuda>("gemm", call);
     else

@@ -29,8 +29,8 @@ struct Pinned {
 };
 
 /// Copies from page-locked memory into one buffer on the device, on a stream of their own, beside the kernels of another
-/// buffer. Two events keep the order: copies come after what was launched before `release`, kernels launched after `await`
-/// come after the copies.
+/// buffer. Two events keep the order: copies come after what was launched before `release`, the first ones after what was
+/// launched before the Upload was made; kernels launched after `await` come after the copies.
 class Upload {
  public:
   using host_memory = Pinned;
@@ -40,6 +40,7 @@ class Upload {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     check(cudaEventCreateWithFlags(&sent_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     check(cudaEventCreateWithFlags(&released_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    release();  // a new buffer is still being cleared on the default stream, which the stream of the copies does not wait for
   }
   Upload(Upload&& other) noexcept
       : compute_(other.compute_), stream_(std::exchange(other.stream_, {})), sent_(std::exchange(other.sent_, {})), released_(std::exchange(other.released_, {})) {}

@@ -48,8 +48,8 @@ class StepScope {
     if constexpr (requires { backend.begin_step(); }) backend_.begin_step();
   }
   void close() {
-    open_ = false;
     if constexpr (requires(B& b) { b.end_step(); }) backend_.end_step();
+    open_ = false;  // not before: a step whose launch fails is abandoned, too
   }
   ~StepScope() {
     if constexpr (requires(B& b) { b.abandon_step(); })
@@ -259,7 +259,10 @@ class Distiller {
       if (memory == Memory::reuse) return tape.constant(View<const scalar, 2>(answer_.view()));
       const Var<scalar, 2> out = answer();
       if (memory == Memory::keep) {
-        if (answer_.shape() != out.shape()) answer_ = Tensor<scalar, 2, context>(out.shape());
+        if (answer_.shape() != out.shape()) {
+          if constexpr (!context::host_accessible) tape.backend().synchronize();  // no new tensors while launches are held back
+          answer_ = Tensor<scalar, 2, context>(out.shape());
+        }
         if constexpr (context::host_accessible)
           context::copy(answer_.data(), out.value.data, static_cast<std::size_t>(out.size()) * sizeof(scalar));
         else  // a launch like others, in their order

@@ -123,7 +123,10 @@ class UpdateTable {
     } else {
       if (stale_) {
         const Shape<1> all{static_cast<index_t>(entries_.size())};
-        if (copy_.size() < all.size()) copy_ = Tensor<ParameterUpdate<T>, 1, B>(all);
+        if (copy_.size() < all.size()) {
+          backend.synchronize();  // launches that a replayed step holds back may read the old table, and new memory is cleared at once
+          copy_ = Tensor<ParameterUpdate<T>, 1, B>(all);
+        }
         backend.transfer(copy_.data(), entries_.data(), entries_.size() * sizeof(ParameterUpdate<T>));
         stale_ = false;
       }

@@ -104,9 +104,9 @@ struct Dataset {
       Tensor<T, rank, typename Upload::host_memory> host_inputs;
       Tensor<std::int32_t, 1, typename Upload::host_memory> host_labels;
       Upload upload;
-      Slot(B& backend, Shape<rank> shape, bool labelled) : inputs(shape), upload(make(backend)) {
-        if (labelled) labels = Tensor<std::int32_t, 1, B>(Shape{shape[0]});
-      }
+      /// `upload` last: its copies come after what was launched, the clearing of these buffers, before it was made.
+      Slot(B& backend, Shape<rank> shape, bool labelled)
+          : inputs(shape), labels(labelled ? Tensor<std::int32_t, 1, B>(Shape{shape[0]}) : Tensor<std::int32_t, 1, B>()), upload(make(backend)) {}
     };
     std::span<const index_t> upcoming() const {
       const index_t n = std::min(batch_size_, size_ - at_);

@@ -332,6 +332,7 @@ namespace emulation {
 struct Stream {
   std::deque<std::pair<long, std::function<void()>>> work;
   long issued = 0;
+  std::size_t after = 0;  ///< what was cleared that it has waited for
   void run(long upto) {
     for (; !work.empty() && work.front().first <= upto; work.pop_front()) work.front().second();
   }
@@ -340,7 +341,20 @@ struct Event {
   Stream* stream = nullptr;
   long upto = 0;
   std::chrono::steady_clock::time_point at{};
+  std::size_t after = 0;
 };
+/// What cudaMemset was asked to clear. A device does that after the call has returned, and a stream that does not wait for the
+/// default one may write there before: an error here, unless it waited for an event, or the host for the default stream.
+inline std::vector<std::pair<const char*, const char*>> cleared;
+inline std::size_t settled = 0;
+inline void check_order(const Stream& s, const void* to, std::size_t bytes) {
+  const char* const p = static_cast<const char*>(to);
+  for (std::size_t i = std::max(settled, s.after); i < cleared.size(); ++i)
+    if (p < cleared[i].second && cleared[i].first < p + bytes) {
+      std::fprintf(stderr, "CUDA emulation: a copy beside the clearing of the same memory\n");
+      std::abort();
+    }
+}
 inline long streams_alive = 0, uploads = 0;
 }  // namespace emulation
 using cudaStream_t = emulation::Stream*;
@@ -366,7 +380,8 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return
 inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   if (s) return s->run(s->issued), cudaSuccess;
   ++emulation::waits;
-  return emulation::capture ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+  if (emulation::capture) return cudaErrorStreamCaptureUnsupported;
+  return emulation::settled = emulation::cleared.size(), cudaSuccess;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t s) {
   if (s) s->run(s->issued), --emulation::streams_alive;
@@ -378,19 +393,25 @@ inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t
   return *ms = std::chrono::duration<float, std::milli>(to->at - from->at).count(), cudaSuccess;
 }
 inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { return *e = {s, s ? s->issued : 0, std::chrono::steady_clock::now()}, cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  return *e = {s, s ? s->issued : 0, std::chrono::steady_clock::now(), s ? s->after : emulation::cleared.size()}, cudaSuccess;
+}
 inline cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   if (e->stream) e->stream->run(e->upto);
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   if (emulation::capture) return cudaErrorStreamCaptureUnsupported;
-  return s ? cudaSuccess : cudaEventSynchronize(e);  // what a stream with work of its own may wait for is done already
+  if (!s) return cudaEventSynchronize(e);
+  return s->after = std::max(s->after, e->after), cudaSuccess;  // other work that it may wait for is done already
 }
 inline cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   return (*p = emulation::DeviceMemory::instance().allocate(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation;
 }
-inline cudaError_t cudaFree(void* p) { return !p || emulation::DeviceMemory::instance().release(p) ? cudaSuccess : cudaErrorInvalidValue; }
+inline cudaError_t cudaFree(void* p) {
+  if (p) emulation::settled = emulation::cleared.size();  // it waits for the device
+  return !p || emulation::DeviceMemory::instance().release(p) ? cudaSuccess : cudaErrorInvalidValue;
+}
 inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const auto& m = emulation::DeviceMemory::instance();
   return *total = m.limit, *free = m.limit - std::min(m.limit, m.used), cudaSuccess;
@@ -398,6 +419,7 @@ inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t s = nullptr) {
   if (s) {
     ++emulation::uploads;
+    emulation::check_order(*s, to, bytes);
     s->work.emplace_back(++s->issued, [=] {
       emulation::DeviceMemory::Access open;
       std::memmove(to, from, bytes);
@@ -411,13 +433,18 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes
 inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
   ++emulation::blocking_copies;
   if (emulation::capture) return cudaErrorStreamCaptureImplicit;
+  emulation::settled = emulation::cleared.size();
   return cudaMemcpyAsync(to, from, bytes, kind);
 }
 inline cudaError_t cudaMemsetAsync(void* p, int v, std::size_t bytes, cudaStream_t = nullptr) {
   emulation::DeviceMemory::Access open;
   return std::memset(p, v, bytes), cudaSuccess;
 }
-inline cudaError_t cudaMemset(void* p, int v, std::size_t bytes) { return emulation::capture ? cudaErrorStreamCaptureImplicit :  cudaMemsetAsync(p, v, bytes); }
+inline cudaError_t cudaMemset(void* p, int v, std::size_t bytes) {
+  if (emulation::capture) return cudaErrorStreamCaptureImplicit;
+  emulation::cleared.emplace_back(static_cast<const char*>(p), static_cast<const char*>(p) + bytes);
+  return cudaMemsetAsync(p, v, bytes);
+}
 inline cudaError_t cudaMallocHost(void** p, std::size_t bytes) { return (*p = std::malloc(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation; }
 inline cudaError_t cudaFreeHost(void* p) { return std::free(p), cudaSuccess; }
 
