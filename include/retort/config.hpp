@@ -43,7 +43,7 @@
 #define RETORT_CLEAR_PADDING(object) static_cast<void>(object)
 #endif
 
-// Tensor cores with TF32: device code, from the Ampere generation on.
+// Tensor cores with TF32, conversions to BFloat16: device code, from the Ampere generation on.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 #define RETORT_TENSOR_CORES 1
 #endif

@@ -361,7 +361,10 @@ class Evaluation {
         conclude(loss<i>(a), s);
         s.value = T(value_of(loss<i>(a), s));
       });
-      if (gs || gt || a.d_temperature) gradients(a, walk, r, states, seen, z, t, gs, gt, round.student, !first);
+      if (gt || a.d_temperature)
+        gradients<true>(a, walk, r, states, seen, z, t, gs, gt, round.student, !first);
+      else if (gs)
+        gradients<false>(a, walk, r, states, seen, z, t, gs, gt, round.student, !first);
       if (ge && G::rank() == 0) each([&](auto i) {
         if (state_at<i>(states).active) add_extra_gradients(loss<i>(a), state_at<i>(states), ge);
       });
@@ -522,14 +525,16 @@ class Evaluation {
     });
   }
 
+  /// `Both`: by the teacher's logits or the temperature too. Apart from the student's alone, since those take half of the
+  /// instructions of this loop, whether they are wanted or not.
+  template <bool Both>
   static __device__ void gradients(const Args& a, const Steps& walk, index_t r, States& states, const Views<T>& seen, const Stored* z, const Stored* t,
                                    Stored* gs, Stored* gt, T temperature, bool add) {
     T by_temperature(0);
-    const bool both = gt || a.d_temperature;
     walk.template each<needs_teacher>(z, t, [&](int c, const Part& zs, const Part& ts) {
       Part ds_here{}, dt_here{};
       if (add && gs) ds_here = walk.load(gs, c);
-      if (add && gt) dt_here = walk.load(gt, c);
+      if (Both && add && gt) dt_here = walk.load(gt, c);
       walk.classes(c, zs, ts, [&](int k, int j, T zk, T tk) {
         T sum_s(0), sum_t(0);
         each([&](auto i) {
@@ -540,19 +545,18 @@ class Evaluation {
           if constexpr (detail::Keeping<typename TermAt<i>::loss_type>) x.kept = f.keep(x);
           const T ds = T(gradient_of<false>(f, s, x));
           T dt(0);
-          if constexpr (has_teacher_grad<i>)
-            if (both) dt = T(gradient_of<true>(f, s, x));
+          if constexpr (Both && has_teacher_grad<i>) dt = T(gradient_of<true>(f, s, x));
           sum_s += s.coefficient * ds;
           sum_t += s.coefficient * dt;
-          if (StateAt<i>::by_row) by_temperature += s.coefficient * (ds * zk + dt * tk);
+          if (Both && StateAt<i>::by_row) by_temperature += s.coefficient * (ds * zk + dt * tk);
         });
         ds_here.set(j, Stored(add ? T(ds_here[j]) + sum_s : sum_s));
-        dt_here.set(j, Stored(add ? T(dt_here[j]) + sum_t : sum_t));
+        if constexpr (Both) dt_here.set(j, Stored(add ? T(dt_here[j]) + sum_t : sum_t));
       }, ds_here, dt_here);
       if (gs) walk.store(gs, c, ds_here);
-      if (gt) walk.store(gt, c, dt_here);
+      if (Both && gt) walk.store(gt, c, dt_here);
     });
-    if (a.d_temperature) {
+    if (Both && a.d_temperature) {
       T g = -G::sum(by_temperature) / temperature;
       each([&](auto i) {
         const auto& s = state_at<i>(states);
