@@ -92,5 +92,6 @@ int main(int argc, char** argv) {
     }
     fused<float>("tf32", s);
     unfused("tf32", s);
+    fused<BFloat16>("bf16", s);
   }
 }

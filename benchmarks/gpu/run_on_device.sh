@@ -24,14 +24,18 @@ for step in "$@"; do
   echo "=== $step, $(left) s left"
   case $step in
     build)
-      g++ -std=c++20 -c tests/main.cpp -o "$build/main.o" &
+      rm -f "$build"/*.o  # nothing of an earlier build is linked where a unit fails
+      jobs=
+      g++ -std=c++20 -c tests/main.cpp -o "$build/main.o" & jobs="$jobs $!"
       for name in row_loss ops method graph replay; do
-        nv -x cu -DRETORT_ON_DEVICE -c "tests/cuda/${name}_test.cpp" -o "$build/$name.device.o" &
-        g++ -std=c++20 -O1 -Itests/cuda/emulation -Iinclude -Itests -c "tests/cuda/${name}_test.cpp" -o "$build/$name.emulated.o" &
+        nv -x cu -DRETORT_ON_DEVICE -c "tests/cuda/${name}_test.cpp" -o "$build/$name.device.o" & jobs="$jobs $!"
+        g++ -std=c++20 -O1 -Itests/cuda/emulation -Iinclude -Itests -c "tests/cuda/${name}_test.cpp" -o "$build/$name.emulated.o" & jobs="$jobs $!"
       done
-      nv tests/cuda_compile/program.cu -lcublas -o "$build/program" &
-      for name in $benchmarks; do nv "benchmarks/gpu/$name.cu" -lcublas -o "$build/$name" & done
-      wait
+      nv tests/cuda_compile/program.cu -lcublas -o "$build/program" & jobs="$jobs $!"
+      for name in $benchmarks; do
+        nv "benchmarks/gpu/$name.cu" -lcublas -o "$build/$name" & jobs="$jobs $!"
+      done
+      for job in $jobs; do wait "$job"; done  # a bare wait would pass over failures
       nvcc "$build"/*.device.o "$build/main.o" -lcublas -o "$build/test_device"
       g++ "$build"/*.emulated.o "$build/main.o" -pthread -o "$build/test_emulated"
       ;;

@@ -56,7 +56,8 @@ struct LinearLossRecord {
 template <class T, class B, class Loss, class Stored>
 Var<T, 1> linear_row_loss(Tape<T, B>& tape, const Loss& loss, const LinearLossInputs<T, Stored>& in, index_t chunk_bytes = 0) {
   constexpr bool narrow = !std::is_same_v<Stored, T>;
-  static_assert(!narrow || (std::is_same_v<T, float> && std::is_same_v<Stored, BFloat16> && requires { &Kernels<B>::template gemm_bf16<T>; }),
+  static_assert(!narrow || (std::is_same_v<T, float> && std::is_same_v<Stored, BFloat16> &&
+                             requires(B& b, View<const Stored, 2> a, View<T, 2> c) { Kernels<B>::gemm_bf16(b, Transpose::no, Transpose::no, a, a, c); }),
                 "retort: linear_row_loss stores logits as what they are computed in or, on the CUDA backend and with float, as BFloat16; see "
                 "retort/autograd/ops_linear_loss.hpp");
   using K = Kernels<B>;

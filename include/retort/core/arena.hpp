@@ -23,6 +23,7 @@ template <class Memory>
 class Arena {
  public:
   static constexpr std::size_t alignment = 64;
+  static constexpr std::size_t most_in_advance = std::size_t{1} << 26;  ///< bytes of a block beyond what it is made for
 
   /// A position to come back to.
   struct Mark {
@@ -52,7 +53,7 @@ class Arena {
     while (at_.block < blocks_.size() && at_.offset + bytes > blocks_[at_.block].bytes) at_ = {at_.block + 1, 0};
     if (at_.block == blocks_.size()) {
       const std::size_t last = blocks_.empty() ? std::size_t{1} << 15 : blocks_.back().bytes;
-      const std::size_t size = bytes > 2 * last ? bytes : 2 * last;
+      const std::size_t grown = 2 * last < most_in_advance ? 2 * last : most_in_advance, size = bytes > grown ? bytes : grown;
       blocks_.reserve(blocks_.size() + 1);
       blocks_.push_back(block(size, bytes));
     }

@@ -92,9 +92,10 @@ struct Gemm {
       map(cuda, "gemm bias", c.size(), products::Bias<Out>{first, c.data, c.shape[1], write == Write::add});
       write = Write::add;
     }
+    const auto leading = [](const auto& x) { return x.shape[1] > 0 ? static_cast<int>(x.shape[1]) : 1; };  // of an empty sum too
     const auto op = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-    const products::Product<In, Out> call{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), static_cast<int>(b.shape[1]),
-                                       static_cast<int>(a.shape[1]), write == Write::add, cuda.tf32(), b.data, a.data, c.data};
+    const products::Product<In, Out> call{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), leading(b),
+                                       leading(a), write == Write::add, cuda.tf32(), b.data, a.data, c.data};
     if (Replay* replay = cuda.replay())
       replay->call<Cuda>("gemm", call);
     else

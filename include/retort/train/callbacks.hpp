@@ -78,7 +78,7 @@ class Accuracy {
 };
 
 /// Stops when a recorded metric (or "loss") has not improved by `min_change` for `patience` of the epochs that recorded it. Put
-/// it behind the callback that records the metric. Its memory is part of checkpoints.
+/// it behind the callback that records the metric. Its memory is part of checkpoints: a run that it stopped, resumed, is over at once.
 class EarlyStopping {
  public:
   struct Options {
@@ -89,8 +89,9 @@ class EarlyStopping {
   };
   explicit EarlyStopping(Options options) : options_(std::move(options)) {}
   template <class S>
-  void on_train_begin(S& session) {
+  bool on_train_begin(S& session) {
     if (!session.resumed()) best_ = bad_ = started_ = 0;
+    return exhausted();
   }
   template <class S>
   bool on_epoch_end(S& session) {
@@ -103,7 +104,8 @@ class EarlyStopping {
       started_ = 1;
       return false;
     }
-    return ++bad_ >= options_.patience;
+    ++bad_;
+    return exhausted();
   }
   /// Throws value_error when no epoch recorded the metric.
   template <class S>
@@ -118,6 +120,7 @@ class EarlyStopping {
   }
 
  private:
+  bool exhausted() const { return started_ != 0 && bad_ >= options_.patience; }
   Options options_;
   double best_ = 0, bad_ = 0, started_ = 0;
 };

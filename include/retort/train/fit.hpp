@@ -100,7 +100,6 @@ class Session {
       if constexpr (requires { c.on_train_begin(self); }) return tell([&] { return c.on_train_begin(self); });
       return false;
     });
-    stop |= stopped_ != 0;  // the run that saved was over
     progress_.epochs = options_.epochs;
     for (auto& epoch = next_epoch_; !stop && epoch < static_cast<std::uint64_t>(options_.epochs);) {
       run_epoch(static_cast<int>(epoch), stop);
@@ -109,7 +108,6 @@ class Session {
         if constexpr (requires { c.on_epoch_end(self); }) return tell([&] { return c.on_epoch_end(self); });
         return false;
       });
-      stopped_ = stop;
       for (const auto& [path, only_if_last] : wanted_)
         if (!only_if_last || stop || epoch == static_cast<std::uint64_t>(options_.epochs)) write(path);
       wanted_.clear();
@@ -246,7 +244,6 @@ class Session {
       return [&f, prefix](const std::string& name, auto&& target) { f(prefix + name, target); };
     };
     f("epoch", next_epoch_);
-    f("stopped", stopped_);
     f("pass", pass_);
     f("step", step_);
     method_.student_policy().visit_state(under("student."));
@@ -314,7 +311,7 @@ class Session {
   Learner<Optimizer, scalar, context> learner_;
   Report report_;
   Progress progress_;
-  std::uint64_t next_epoch_ = 0, pass_ = 0, step_ = 0, stopped_ = 0;
+  std::uint64_t next_epoch_ = 0, pass_ = 0, step_ = 0;
   bool resumed_ = false;
   struct Wanted {
     std::string path;
