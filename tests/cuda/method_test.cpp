@@ -187,6 +187,19 @@ TEST_CASE("the output layer in chunks, fused with its loss: both backends") {
   }
 }
 
+#if !defined(RETORT_ON_DEVICE)
+TEST_CASE("a network on another device than the one that fit is to use is an error before any kernel") {
+  using B = Double<Cuda>;
+  Network<Net, B> teacher(network(4), 1), student(network(2), 2);
+  Hinton<Net, Net, B> method{teacher, student};
+  emulation::memory_device = 1;
+  CHECK_THROWS_WITH_AS(fit(method, images(), optim::Sgd{}, {.epochs = 1, .batch_size = 8}),
+                       "fit: a parameter of the student lies on device 1, but this context belongs to device 0", cuda_error);
+  emulation::memory_device = 0;
+  fit(method, images(), optim::Sgd{}, {.epochs = 1, .batch_size = 8});
+}
+#endif
+
 TEST_CASE("a run on the CUDA backend resumes from a checkpoint with the same bytes, and a failed one leaves the student as it was") {
   using B = Double<Cuda>;
   using Soft = Hinton<Net, Net, B>;

@@ -105,11 +105,11 @@ class Cuda {
     cuda::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   }
 
-  /// Throws cuda_error when another device is the thread's current one.
-  void require_current() const {
-    int current = -1;
-    cuda::check(cudaGetDevice(&current), "cudaGetDevice");
-    require<cuda_error>(current == device_, "Cuda: this context belongs to device ", device_, ", but device ", current, " is current");
+  /// Throws cuda_error when memory lies elsewhere than on this context's device: kernels would fail on it, and the context with them.
+  void require_here(const void* memory, const char* what) const {
+    cudaPointerAttributes found{};
+    cuda::check(cudaPointerGetAttributes(&found, memory), "cudaPointerGetAttributes");
+    require<cuda_error>(found.device == device_, what, " lies on device ", found.device, ", but this context belongs to device ", device_);
   }
 
   // Memory policy of Tensor and Arena, on the current device. `copy` goes between host and device either way, and waits.

@@ -8,6 +8,7 @@
 #include <retort/core/finite.hpp>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -100,26 +101,35 @@ struct Schedule {
     const auto positive = [](const char* what, double value) {
       require<value_error>(value > 0 && is_finite(value), "optim::Schedule: expected ", what, " to be finite and above 0, got ", value);
     };
-    std::visit(
-        [&](const auto& r) {
-          if constexpr (requires { r.every; }) positive("every", r.every);
-          if constexpr (requires { r.gamma; }) positive("gamma", r.gamma);
-          if constexpr (requires { r.period; }) positive("period", r.period), positive("growth", r.growth);
-        },
-        rule);
+    with_rule([&](const auto& r) {
+      if constexpr (requires { r.every; }) positive("every", r.every);
+      if constexpr (requires { r.gamma; }) positive("gamma", r.gamma);
+      if constexpr (requires { r.period; }) positive("period", r.period), positive("growth", r.growth);
+    });
   }
   std::string describe() const {
-    const std::string name = std::visit([](const auto& r) { return r.describe(); }, rule);
+    std::string name;
+    with_rule([&](const auto& r) { name = r.describe(); });
     return warmup > 0 ? retort::detail::concat(name, ", warm-up ", warmup) : name;
   }
   /// Factor on the base learning rate at `epoch` (fractional: epoch + step/steps_per_epoch) of `epochs`.
   double factor(double epoch, double epochs) const {
-    const double base = std::visit([&](const auto& r) { return r.factor(epoch, epochs); }, rule);
+    double base = 1;
+    with_rule([&](const auto& r) { base = r.factor(epoch, epochs); });
     return warmup > 0 && epoch < warmup ? base * (epoch / warmup) : base;
   }
   /// Reports the watched metric of an epoch; only ReduceOnPlateau listens.
   void observe(double metric) {
     if (auto* plateau = std::get_if<ReduceOnPlateau>(&rule)) plateau->observe(metric);
+  }
+
+ private:
+  /// f(the rule): what std::visit does, which costs a compiler several times as much.
+  template <class F>
+  void with_rule(F&& f) const {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      ((rule.index() == I ? f(*std::get_if<I>(&rule)) : void()), ...);
+    }(std::make_index_sequence<std::variant_size_v<decltype(rule)>>{});
   }
 };
 

@@ -139,7 +139,10 @@ class Session {
       require<data_error>(source_.next(batch), "fit: the source has no batch to show to a loss that learns");
       method_.prepare_loss(tape_, batch, setup_, data_);
     }
-    return method_.parameters();
+    std::vector<ParameterRef<scalar>> parameters = method_.parameters();
+    if constexpr (requires { backend_.require_here(nullptr, ""); })
+      for (const auto& p : parameters) backend_.require_here(p.value.data, "fit: a parameter of the student");
+    return parameters;
   }
   /// A source's turn may learn and replace the batch; every other block's turn is the method's.
   template <class Batch>
