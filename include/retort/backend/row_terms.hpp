@@ -44,7 +44,7 @@ constexpr unsigned pass_bits() {
                 "retort: a row loss that needs others also needs the teacher, labels and a member `temperature`");
   constexpr unsigned extra = (n.student_softmax_at_one ? student : 0) | (n.teacher_softmax_at_one ? teacher : 0) |
                              (n.label_at_one ? of_student | (n.teacher ? of_teacher : 0) : 0);
-  if constexpr (detail::Tempered<typename Term::loss_type> || detail::TeacherTempered<typename Term::loss_type>)
+  if constexpr (detail::AtOwnTemperatures<typename Term::loss_type>)
     return At == 0 ? mine : extra;
   else
     return At == 0 ? 0 : mine | extra;
@@ -59,7 +59,7 @@ struct TermState {
   /// something else in its place.
   static constexpr bool generic = detail::GenericAcc<Loss>, plain = detail::PlainAcc<Loss>, closed = !generic && !plain;
   static constexpr bool prepared = closed && requires(const Loss& f, const Row<T>& row) { f.prepare(row); };
-  static constexpr bool by_row = detail::Tempered<Loss>, tempered = by_row || detail::TeacherTempered<Loss>;  ///< the first: a batch's temperatures replace its own
+  static constexpr bool tempered = detail::AtOwnTemperatures<Loss>, by_row = detail::Tempered<Loss>;  ///< by_row: a batch's temperatures replace its own
   using Scalar = std::conditional_t<plain, float, T>;
   static auto new_acc() {
     if constexpr (generic)

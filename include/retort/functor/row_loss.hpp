@@ -243,6 +243,9 @@ template <class L>
 concept Tempered = requires(const L& loss) { loss.temperature; };
 template <class L>
 concept TeacherTempered = requires(const L& loss) { loss.teacher_temperature; } || requires(const L& loss) { loss.teacher_temperature(); };
+/// Its softmaxes are at temperatures of its own.
+template <class L>
+concept AtOwnTemperatures = Tempered<L> || TeacherTempered<L>;
 template <class L>
 RETORT_HD constexpr double teacher_temperature_of(const L& loss) {
   if constexpr (requires { loss.teacher_temperature(); })

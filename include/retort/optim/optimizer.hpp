@@ -44,15 +44,17 @@ double clip_gradients(B& backend, std::span<const ParameterRef<T>> parameters, c
 }
 
 namespace detail {
-/// Throws value_error unless all numbers are finite, at least 0 and, where a bound is given, below it.
+/// A number of an optimiser; in [0, 1), or any that is finite and at least 0.
 struct Bounded {
   const char* name;
-  double value, below = 0;  ///< 0: any finite number
+  double value;
+  bool below_one = false;
 };
+/// Throws value_error for a number outside its bounds.
 inline void check_options(const char* optimizer, std::initializer_list<Bounded> numbers, const Schedule& schedule, const Clip& clip) {
   const auto check = [&](const Bounded& n) {
-    require<value_error>(n.value >= 0 && is_finite(n.value) && (n.below == 0 || n.value < n.below), optimizer, ": expected ", n.name, n.below == 0 ? " to be finite and at least 0" :
-                         " in [0, 1)", ", got ", n.value);
+    require<value_error>(n.value >= 0 && is_finite(n.value) && !(n.below_one && n.value >= 1), optimizer, ": expected ", n.name,
+                         n.below_one ? " in [0, 1)" : " to be finite and at least 0", ", got ", n.value);
   };
   for (const Bounded& n : numbers) check(n);
   check({"clip.norm", clip.norm});
@@ -178,7 +180,7 @@ struct Sgd {
   };
   template <class T, class B>
   State<T, B> make(std::span<const ParameterRef<T>> parameters) const {
-    detail::check_options("Sgd", {{"lr", lr}, {"momentum", momentum, 1}, {"weight_decay", weight_decay}}, schedule, clip);
+    detail::check_options("Sgd", {{"lr", lr}, {"momentum", momentum, true}, {"weight_decay", weight_decay}}, schedule, clip);
     return {momentum > 0 ? detail::zeros_like<T, B>(parameters) : std::vector<Tensor<T, 1, B>>{}, {}};
   }
   template <class T, class B>
@@ -210,7 +212,7 @@ struct AdamState {
 
 template <class A>
 void check_adam(const char* name, const A& a) {
-  check_options(name, {{"lr", a.lr}, {"beta1", a.beta1, 1}, {"beta2", a.beta2, 1}, {"epsilon", a.epsilon}, {"weight_decay", a.weight_decay}}, a.schedule, a.clip);
+  check_options(name, {{"lr", a.lr}, {"beta1", a.beta1, true}, {"beta2", a.beta2, true}, {"epsilon", a.epsilon}, {"weight_decay", a.weight_decay}}, a.schedule, a.clip);
 }
 template <class A>
 std::string describe_adam(const char* name, const A& a) {
