@@ -66,10 +66,7 @@ void product(const char* type, index_t n) {
   const auto a = bench::uniform<Stored>(shape, 1, 1), b = bench::uniform<Stored>(shape, 2, 1);
   Tensor<Stored, 2, Cuda> c(shape);
   const double ms = bench::milliseconds(cuda, [&](int) {
-    if constexpr (std::is_same_v<Stored, float>)
-      Kernels<Cuda>::gemm<float>(cuda, Transpose::no, Transpose::no, a.view(), b.view(), c.view());
-    else
-      Kernels<Cuda>::gemm_bf16(cuda, Transpose::no, Transpose::no, a.view(), b.view(), c.view());
+    Kernels<Cuda>::gemm(cuda, Transpose::no, Transpose::no, a.view(), b.view(), c.view());
   }, {.rounds = 7, .calls = 3});
   bench::print({.by = "device", .work = "product", .type = type, .shape = bench::text(Shape<3>{n, n, n}), .ms = ms, .flops = 2. * static_cast<double>(n * n * n)});
 }

@@ -271,10 +271,7 @@ TEST_CASE("products of operands stored as BFloat16, and sums in float") {
     const auto x = tensor_of<Cuda>(ta == Transpose::yes ? Shape{k, m} : Shape{m, k}, as(a, In{})),
                w = tensor_of<Cuda>(tb == Transpose::yes ? Shape{n, k} : Shape{k, n}, as(b, In{}));
     auto y = tensor_of<Cuda>(Shape{m, n}, as(rounded(before), Out{}));
-    if constexpr (std::is_same_v<In, BFloat16>)
-      cuda::Gemm::gemm_bf16(cuda, ta, tb, x.view(), w.view(), y.view(), write);
-    else
-      cuda::Gemm::gemm(cuda, ta, tb, x.view(), w.view(), y.view(), write);
+    cuda::Gemm::gemm<Out, In>(cuda, ta, tb, x.view(), w.view(), y.view(), write);
     const auto out = host(y);
     return std::vector<float>(out.begin(), out.end());
   };
@@ -287,7 +284,7 @@ TEST_CASE("products of operands stored as BFloat16, and sums in float") {
       }
   const Tensor<BFloat16, 2, Cuda> x(Shape{2, 3}), w(Shape{2, 3});
   Tensor<float, 2, Cuda> y(Shape{2, 3});
-  CHECK_THROWS_AS(cuda::Gemm::gemm_bf16(cuda, Transpose::no, Transpose::no, x.view(), w.view(), y.view()), shape_error);
+  CHECK_THROWS_AS((cuda::Gemm::gemm<float, BFloat16>(cuda, Transpose::no, Transpose::no, x.view(), w.view(), y.view())), shape_error);
 }
 
 TEST_CASE("CUDA row losses report wrong shapes, and a wrong label makes the loss NaN") {

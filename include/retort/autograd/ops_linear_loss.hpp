@@ -57,7 +57,7 @@ template <class T, class B, class Loss, class Stored>
 Var<T, 1> linear_row_loss(Tape<T, B>& tape, const Loss& loss, const LinearLossInputs<T, Stored>& in, index_t chunk_bytes = 0) {
   constexpr bool narrow = !std::is_same_v<Stored, T>;
   static_assert(!narrow || (std::is_same_v<T, float> && std::is_same_v<Stored, BFloat16> &&
-                             requires(B& b, View<const Stored, 2> a, View<T, 2> c) { Kernels<B>::gemm_bf16(b, Transpose::no, Transpose::no, a, a, c); }),
+                             requires(B& b, View<const Stored, 2> a, View<T, 2> c) { Kernels<B>::template gemm<T, Stored>(b, Transpose::no, Transpose::no, a, a, c); }),
                 "retort: linear_row_loss stores logits as what they are computed in or, on the CUDA backend and with float, as BFloat16; see "
                 "retort/autograd/ops_linear_loss.hpp");
   using K = Kernels<B>;
@@ -108,11 +108,8 @@ Var<T, 1> linear_row_loss(Tape<T, B>& tape, const Loss& loss, const LinearLossIn
         return x;
       }
     };
-    const auto product = [&](Transpose ta, Transpose tb, View<const Stored, 2> a, View<const Stored, 2> b, auto c, Write write, const T* bias = nullptr) {
-      if constexpr (narrow)
-        K::gemm_bf16(backend, ta, tb, a, b, c, write, bias);
-      else
-        K::gemm(backend, ta, tb, a, b, c, write, bias);
+    const auto product = [&]<class Out>(Transpose ta, Transpose tb, View<const Stored, 2> a, View<const Stored, 2> b, View<Out, 2> c, Write write, const T* bias = nullptr) {
+      K::template gemm<Out, Stored>(backend, ta, tb, a, b, c, write, bias);
     };
     const View<const Stored, 2> weights = stored(in.weights.value);
     const Shape<2> most_logits{chunk, classes};
@@ -133,12 +130,7 @@ Var<T, 1> linear_row_loss(Tape<T, B>& tape, const Loss& loss, const LinearLossIn
       const Write write = part == 0 ? Write::replace : Write::add;
       if (record.d_hidden.data) product(Transpose::no, Transpose::yes, d_logits, weights, record.d_hidden.rows(first, last), Write::replace);
       if (record.d_weights.data) product(Transpose::yes, Transpose::no, hidden, d_logits, record.d_weights, write);
-      if (record.d_bias.data) {
-        if constexpr (narrow)
-          K::template column_sum<T, Stored>(backend, d_logits, record.d_bias.data, write);
-        else
-          K::column_sum(backend, d_logits, record.d_bias.data, write);
-      }
+      if (record.d_bias.data) K::template column_sum<T, Stored>(backend, d_logits, record.d_bias.data, write);
     }
   }
   K::scaled_sum(backend, T(1), View<const T, 1>(parts), value);

@@ -9,6 +9,7 @@
 #endif
 #include <Eigen/Core>
 #endif
+#include <concepts>
 #include <retort/backend/cpu_columns.hpp>
 #include <retort/backend/cpu_tile.hpp>
 
@@ -17,8 +18,9 @@ inline namespace RETORT_ISA {
 
 struct Gemm {
   /// c = (c +) op(a) op(b) (+ bias, one entry per column), then the epilogue. op(a) is M x K, op(b) K x N, c M x N.
-  /// Threads split the rows of c. Throws shape_error when the shapes do not fit together.
-  template <class T>
+  /// Threads split the rows of c. Throws shape_error when the shapes do not fit together. `Stored`: the CUDA backend knows
+  /// operands of another type than the result, this one does not.
+  template <class T, std::same_as<T> Stored = T>
   static void gemm(Cpu& cpu, Transpose ta, Transpose tb, In<T, 2> a, In<T, 2> b, View<T, 2> c,
                    Write write = Write::replace, Pointer<const T> bias = nullptr, Epilogue epilogue = Epilogue::none) {
     const bool at = ta == Transpose::yes, bt = tb == Transpose::yes;
@@ -60,7 +62,7 @@ struct Gemm {
   }
 
   /// out[j] = (out[j] +) sum over the rows of x[.][j]: the gradient of a bias. `out` has as many entries as x columns.
-  template <class T>
+  template <class T, std::same_as<T> Stored = T>
   static void column_sum(Cpu& cpu, In<T, 2> x, T* out, Write write) {
     using P = simd::Native<T>;
     const index_t channels = x.extent(1);

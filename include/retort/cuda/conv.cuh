@@ -8,17 +8,12 @@
 
 #include <algorithm>
 #include <retort/backend/ops.hpp>
-#include <retort/core/bfloat16.hpp>
 #include <retort/cuda/launch.cuh>
 
 namespace retort::cuda {
 inline namespace RETORT_CUDA_ABI {
 
 namespace conv {
-
-/// What products of stored values are summed in.
-template <class Stored>
-using Sum = std::conditional_t<std::is_same_v<Stored, BFloat16>, float, Stored>;
 
 /// Sizes of a convolution. `ci` and `co` are channels of one group.
 struct Geometry {
@@ -444,7 +439,7 @@ struct Convolution {
   using In4 = std::type_identity_t<View<const Stored, 4>>;
 
   template <class T, class Stored = T>
-  static void conv2d_forward(Cuda& cuda, const Conv2dGeometry& g, In4<Stored> x, In4<Stored> w, std::type_identity_t<const conv::Sum<Stored>*> bias,
+  static void conv2d_forward(Cuda& cuda, const Conv2dGeometry& g, In4<Stored> x, In4<Stored> w, std::type_identity_t<const Sum<Stored>*> bias,
                              View<T, 4> y, Epilogue epilogue = Epilogue::none) {
     const conv::Geometry s = checked<T, Stored>("conv2d_forward", g, x.shape, w.shape, y.shape);
     by_arithmetic<Stored>(cuda, s, s.co, [&]<class Arithmetic>(Arithmetic*) {
@@ -469,7 +464,7 @@ struct Convolution {
       const index_t bound = 65535 / g.groups;  // of the grid's third axis
       const int parts = static_cast<int>(std::max<index_t>(1, std::min(std::min(wanted, useful), bound)));
       const ArenaScope scope(cuda.scratch());
-      using Partial = conv::Sum<Stored>;
+      using Partial = Sum<Stored>;
       Partial* partial = cuda.scratch().template allocate<Partial>(parts * dw.size());
       conv::product<Arithmetic, Stored>(cuda, "conv2d_backward_weights", conv::BackwardWeights<Stored>{s, x.data, dy.data, partial}, rows, s.co,
                                         pixels, g.groups, parts);
@@ -482,7 +477,7 @@ struct Convolution {
 
   template <class T, class Stored>
   static conv::Geometry checked(const char* what, const Conv2dGeometry& g, const Shape<4>& x, const Shape<4>& w, const Shape<4>& y) {
-    static_assert(std::is_same_v<T, Stored> || std::is_same_v<T, conv::Sum<Stored>>,
+    static_assert(std::is_same_v<T, Stored> || std::is_same_v<T, Sum<Stored>>,
                   "retort: a convolution of BFloat16 gives float or BFloat16, any other one gives the type of its operands");
     g.check(what, x, w, y);
     return {g, x, w, y};

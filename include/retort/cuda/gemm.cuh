@@ -5,33 +5,23 @@
 // Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
 
 #include <retort/backend/ops.hpp>
-#include <retort/core/bfloat16.hpp>
 #include <retort/cuda/columns.cuh>
 
 namespace retort::cuda {
 inline namespace RETORT_CUDA_ABI {
 
 namespace products {
-/// y = f(y + bias of the column).
-template <class T>
+/// y = f((y +) bias of the column).
+template <class Out, class Number>
 struct BiasAct {
-  const T* bias;
-  T* y;
-  index_t width;
-  bool relu;
-  __device__ void operator()(index_t i) const {
-    const T v = bias ? y[i] + bias[i % width] : y[i];
-    y[i] = relu && !(v > T(0)) ? T(0) : v;
-  }
-};
-/// y = (y +) bias of the column.
-template <class Out>
-struct Bias {
-  const float* bias;
+  const Number* bias;
   Out* y;
   index_t width;
-  bool add;
-  __device__ void operator()(index_t i) const { y[i] = Out((add ? float(y[i]) : 0.f) + bias[i % width]); }
+  bool add, relu;
+  __device__ void operator()(index_t i) const {
+    const Number v = (add ? Number(y[i]) : Number(0)) + (bias ? bias[i % width] : Number(0));
+    y[i] = Out(relu && !(v > Number(0)) ? Number(0) : v);
+  }
 };
 /// A product as cuBLAS takes it: c = op(a) op(b) + beta c, column-major, accumulated in Out's precision, at least float.
 template <class In, class Out>
@@ -58,29 +48,16 @@ struct Product {
 }  // namespace products
 
 struct Gemm {
-  /// c = (c +) op(a) op(b), then bias and ReLU. Throws shape_error when the shapes do not fit, cuda_error when an extent
-  /// passes 2^31.
-  template <class T>
-  static void gemm(Cuda& cuda, Transpose ta, Transpose tb, std::type_identity_t<View<const T, 2>> a, std::type_identity_t<View<const T, 2>> b,
-                   View<T, 2> c, Write write = Write::replace, std::type_identity_t<const T*> bias = nullptr,
-                   Epilogue epilogue = Epilogue::none) {
-    product<T, T>(cuda, ta, tb, a, b, c, write);
-    if (bias || epilogue == Epilogue::relu)
-      map(cuda, "gemm epilogue", c.size(), products::BiasAct<T>{bias, c.data, c.shape[1], epilogue == Epilogue::relu});
-  }
-  /// The same of operands stored as BFloat16, summed in float; `Out` is float or BFloat16. A bias, of a number per column,
-  /// is what the sums begin with: the result is rounded once, the bias before it.
-  template <class Out>
-  static void gemm_bf16(Cuda& cuda, Transpose ta, Transpose tb, View<const BFloat16, 2> a, View<const BFloat16, 2> b, View<Out, 2> c,
-                        Write write = Write::replace, const float* bias = nullptr) {
-    static_assert(std::is_same_v<Out, float> || std::is_same_v<Out, BFloat16>, "retort: a product of BFloat16 is float or BFloat16");
-    product<BFloat16, Out>(cuda, ta, tb, a, b, c, write, bias);
-  }
-
- private:
-  template <class In, class Out>
-  static void product(Cuda& cuda, Transpose ta, Transpose tb, View<const In, 2> a, View<const In, 2> b, View<Out, 2> c, Write write,
-                      const float* first = nullptr) {
+  /// c = (c +) op(a) op(b), then bias, one number per column, and ReLU. `Stored` is what the operands are stored as, the
+  /// result's type T unless it is named. Operands of BFloat16 are summed in float, with a bias of float; the result is float or
+  /// BFloat16, rounded once (a bias is what the sums of the latter begin with): gemm<float, BFloat16>(cuda, ...). Throws
+  /// shape_error when the shapes do not fit, cuda_error when an extent passes 2^31.
+  template <class T, class Stored = T>
+  static void gemm(Cuda& cuda, Transpose ta, Transpose tb, std::type_identity_t<View<const Stored, 2>> a,
+                   std::type_identity_t<View<const Stored, 2>> b, View<T, 2> c, Write write = Write::replace,
+                   std::type_identity_t<const Sum<Stored>*> bias = nullptr, Epilogue epilogue = Epilogue::none) {
+    static_assert(std::is_same_v<T, Stored> || std::is_same_v<T, Sum<Stored>>,
+                  "retort: a product of BFloat16 is float or BFloat16, any other one has the type of its operands");
     const bool at = ta == Transpose::yes, bt = tb == Transpose::yes;
     const index_t m = c.shape[0], n = c.shape[1], k = a.shape[at ? 0 : 1];
     require<shape_error>(a.shape[at ? 1 : 0] == m && b.shape[bt ? 1 : 0] == k && b.shape[bt ? 0 : 1] == n, "gemm: a ", a.shape,
@@ -88,18 +65,24 @@ struct Gemm {
     if (m == 0 || n == 0) return;
     constexpr index_t most = (index_t{1} << 31) - 1;
     require<cuda_error>(m <= most && n <= most && k <= most, "gemm: cuBLAS takes extents below 2^31, got ", m, " x ", n, " x ", k);
-    if (first) {
-      map(cuda, "gemm bias", c.size(), products::Bias<Out>{first, c.data, c.shape[1], write == Write::add});
+    const auto finish = [&](const Sum<Stored>* first, bool add, bool relu) {
+      map(cuda, "gemm epilogue", c.size(), products::BiasAct<T, Sum<Stored>>{first, c.data, n, add, relu});
+    };
+    const bool relu = epilogue == Epilogue::relu;
+    if (bias && !std::is_same_v<T, Sum<Stored>>) {
+      finish(bias, write == Write::add, false);
       write = Write::add;
+      bias = nullptr;
     }
     const auto leading = [](const auto& x) { return x.shape[1] > 0 ? static_cast<int>(x.shape[1]) : 1; };  // of an empty sum too
     const auto op = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-    const products::Product<In, Out> call{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), leading(b),
-                                       leading(a), write == Write::add, cuda.tf32(), b.data, a.data, c.data};
+    const products::Product<Stored, T> call{op(bt), op(at), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), leading(b),
+                                            leading(a), write == Write::add, cuda.tf32(), b.data, a.data, c.data};
     if (Replay* replay = cuda.replay())
       replay->call<Cuda>("gemm", call);
     else
       call(cuda);
+    if (bias || relu) finish(bias, true, relu);
   }
 };
 

@@ -7,13 +7,19 @@
 #include <cuda_runtime.h>
 
 #include <cstring>
+#include <retort/core/bfloat16.hpp>
 #include <retort/core/shape.hpp>
 #include <retort/cuda/context.hpp>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 namespace retort::cuda {
 inline namespace RETORT_CUDA_ABI {
+
+/// What products of stored values are summed in.
+template <class Stored>
+using Sum = std::conditional_t<std::is_same_v<Stored, BFloat16>, float, Stored>;
 
 inline constexpr int warp_size = 32;
 inline constexpr unsigned all_lanes = 0xffffffffu;
