@@ -31,12 +31,12 @@ for step in "$@"; do
         nv -x cu -DRETORT_ON_DEVICE -c "tests/cuda/${name}_test.cpp" -o "$build/$name.device.o" & jobs="$jobs $!"
         g++ -std=c++20 -O1 -Itests/cuda/emulation -Iinclude -Itests -c "tests/cuda/${name}_test.cpp" -o "$build/$name.emulated.o" & jobs="$jobs $!"
       done
-      nv tests/cuda_compile/program.cu -lcublas -o "$build/program" & jobs="$jobs $!"
+      nv tests/cuda_compile/program.cu -lcublas -lcublasLt -o "$build/program" & jobs="$jobs $!"
       for name in $benchmarks; do
-        nv "benchmarks/gpu/$name.cu" -lcublas -o "$build/$name" & jobs="$jobs $!"
+        nv "benchmarks/gpu/$name.cu" -lcublas -lcublasLt -o "$build/$name" & jobs="$jobs $!"
       done
       for job in $jobs; do wait "$job"; done  # a bare wait would pass over failures
-      nvcc "$build"/*.device.o "$build/main.o" -lcublas -o "$build/test_device"
+      nvcc "$build"/*.device.o "$build/main.o" -lcublas -lcublasLt -o "$build/test_device"
       g++ "$build"/*.emulated.o "$build/main.o" -pthread -o "$build/test_emulated"
       ;;
     test)

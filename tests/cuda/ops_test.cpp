@@ -96,6 +96,34 @@ void same_number(A cpu, B gpu) {
   same(std::vector<double>{double(cpu)}, std::vector<double>{double(gpu)}, 1e-12);
 }
 
+#if !defined(RETORT_ON_DEVICE)
+/// How often cuBLASLt was asked to plan and to multiply, kernels were launched, and what is allocated.
+struct Calls {
+  long plans = emulation::heuristics, products = emulation::fused_products, launches = emulation::launches;
+  std::size_t bytes = emulation::DeviceMemory::instance().used;
+};
+#endif
+
+/// Products with each epilogue, of factors that begin `offset` elements behind the first, on either side.
+template <class T, class Stored, class F>
+void epilogues(Cpu& cpu, Cuda& gpu, index_t offset, double tolerance, F&& between) {
+  using Number = cuda::Sum<Stored>;
+  const index_t m = 5, n = 12, k = 7;
+  const Pair<1, Number, Stored> a(Shape{m * k + offset}, 1), b(Shape{k * n + offset}, 2);
+  const Pair<1, Number> bias(Shape{n + offset}, 4);
+  const auto at = [offset]<class V>(View<V, 1> view, index_t rows, index_t columns) { return View<V, 2>{view.data + offset, {rows, columns}}; };
+  for (const bool biased : {false, true})
+    for (const auto epilogue : {Epilogue::none, Epilogue::relu}) {
+      Pair<1, Number, T> c(Shape{m * n + offset}, 3);
+      K::gemm(cpu, Transpose::no, Transpose::no, at(a.c(), m, k), at(b.c(), k, n), at(c.cpu.view(), m, n), Write::replace,
+              biased ? bias.c().data + offset : nullptr, epilogue);
+      cuda::Gemm::gemm<T, Stored>(gpu, Transpose::no, Transpose::no, at(a.g(), m, k), at(b.g(), k, n), at(c.gpu.view(), m, n), Write::replace,
+                           biased ? bias.g().data + offset : nullptr, epilogue);
+      c.same(tolerance);
+      between(biased, epilogue == Epilogue::relu);
+    }
+}
+
 Tensor<std::int32_t, 1, Cuda> on_device(const std::vector<std::int32_t>& v) {
   return tensor_of<Cuda>(Shape{static_cast<index_t>(v.size())}, v);
 }
@@ -122,6 +150,40 @@ TEST_CASE_FIXTURE(Backends, "CUDA products with transposition, addition, bias an
   Pair<2> c(Shape{5, 3}, 3);
   CHECK_THROWS_WITH_AS(G::gemm(gpu, Transpose::no, Transpose::no, a.g(), a.g(), c.gpu.view()),
                        doctest::Contains("gemm: a (5, 7) times b (5, 7) does not give c (5, 3)"), shape_error);
+  const auto all = [&](auto&& between) {
+    for (const index_t offset : {0, 1}) {
+      epilogues<double, double>(cpu, gpu, offset, tolerance<double, Cpu>::value, between);
+      epilogues<float, float>(cpu, gpu, offset, tolerance<float, Cpu>::value, between);
+      epilogues<float, BFloat16>(cpu, gpu, offset, tolerance<float, Cpu>::value, between);
+      epilogues<BFloat16, BFloat16>(cpu, gpu, offset, tolerance<BFloat16, Cuda>::value, between);
+      gpu.allow_tf32(true);
+      epilogues<float, float>(cpu, gpu, offset, tolerance<Tf32, Cuda>::value, between);
+      gpu.allow_tf32(false);
+    }
+  };
+  all([](bool, bool) {});
+#if !defined(RETORT_ON_DEVICE)
+  Calls before;
+  long wanted = 0;
+  all([&](bool biased, bool relu) { wanted += biased || relu; });
+  Calls after;
+  CHECK(after.products - before.products == wanted);
+  CHECK(after.launches - before.launches == 2 * 2);  // a bias as BFloat16
+  CHECK(after.plans == before.plans);
+  CHECK(after.bytes == before.bytes);
+  Cuda other;
+  emulation::no_heuristic = true;
+  for (const bool again : {false, true}) {
+    before = {};
+    epilogues<double, double>(cpu, other, 0, tolerance<double, Cpu>::value, [](bool, bool) {});
+    epilogues<BFloat16, BFloat16>(cpu, other, 0, tolerance<BFloat16, Cuda>::value, [](bool, bool) {});
+    after = {};
+    CHECK(after.products == before.products);
+    CHECK(after.launches - before.launches == 3 + 4);  // before and after the product, where BFloat16 has both a bias and ReLU
+    CHECK(after.plans - before.plans == (again ? 0 : 6));
+  }
+  emulation::no_heuristic = false;
+#endif
 }
 
 TEST_CASE_FIXTURE(Backends, "CUDA convolutions: strides, padding, groups, depthwise, more than one tile") {

@@ -87,6 +87,25 @@ TEST_CASE("a product with other addresses is a sequence of its own") {
   CHECK(r.replayed == 10 - 4);
 }
 
+TEST_CASE("a product with an epilogue is one launch of a replayed step, and asks for no memory") {
+  std::size_t used = 0;
+  const auto r = replayed(6, [&](Cuda& cuda, View<double, 2> y, int step) {
+    adds(cuda, y, 4, 1e-3);
+    const View<double, 2> a{y.row(4), {2, 4}}, b{y.row(0), {4, 8}};
+    for (const auto epilogue : {Epilogue::none, Epilogue::relu}) {
+      G::gemm<double>(cuda, Transpose::no, Transpose::no, a, b, y.rows(6, 8), Write::replace, y.row(5), epilogue);
+      G::accumulate(cuda, 0.5 / (1 + step), View<const double, 1>(y.rows(6, 7).flat()), y.rows(3, 4).flat(), Write::add);
+    }
+#if !defined(RETORT_ON_DEVICE)
+    if (step > 0) CHECK(emulation::DeviceMemory::instance().used == used);
+    used = emulation::DeviceMemory::instance().used;
+#endif
+  });
+  CHECK(r.captured == 1);
+  CHECK(r.replayed == 4);
+  CHECK(r.launches == 4 * 8);
+}
+
 TEST_CASE("a read in the middle of a step sees all launches before it and ends a graph") {
   const auto r = replayed(5, [](Cuda& cuda, View<double, 2> y, int) {
     adds(cuda, y, 5);

@@ -5,6 +5,7 @@
 #include <retort/core/arena.hpp>
 #include <retort/core/tensor.hpp>
 #include <retort/cuda/error.hpp>
+#include <retort/cuda/matmul.hpp>
 #include <retort/cuda/replay.hpp>
 #include <retort/cuda/upload.hpp>
 
@@ -56,14 +57,21 @@ class Cuda {
     if (!blas_) {
       // A workspace of our own: products that become parts of graphs must not allocate in mid-capture, and with another size
       // cuBLAS may choose other kernels, whose sums have other bits.
-      constexpr std::size_t bytes = std::size_t{32} << 20;  // what cuBLAS itself takes on sm_90
-      if (!workspace_) workspace_ = allocate(bytes);
+      if (!workspace_) workspace_ = allocate(workspace_bytes);
       cuda::check(cublasCreate(&blas_), "cublasCreate");
       cuda::check(cublasSetStream(blas_, stream_), "cublasSetStream");  // before the workspace, which it would take away
-      cuda::check(cublasSetWorkspace(blas_, workspace_, bytes), "cublasSetWorkspace");
+      cuda::check(cublasSetWorkspace(blas_, workspace_, workspace_bytes), "cublasSetWorkspace");
       set_math();
     }
     return blas_;
+  }
+  /// One call of cuBLASLt, planned when it is first wanted; null where cuBLASLt has no algorithm for it.
+  cuda::Matmul* matmul(const cuda::MatmulKey& key, const void* bias) {
+    cuda::Matmul& plan = matmuls_.get(lt(), key, bias, workspace_bytes);
+    return plan.planned() ? &plan : nullptr;
+  }
+  void run(cuda::Matmul& plan, const void* a, const void* b, const void* bias, void* c) {
+    plan(lt(), stream_, workspace_, workspace_bytes, a, b, bias, c);
   }
   /// From here on, steps (begin_step to end_step) are replayed as CUDA graphs where they repeat: see cuda/replay.hpp. The
   /// results are the same bits. Off by default. Meanwhile no other thread may use this device's default stream, as another
@@ -133,6 +141,9 @@ class Cuda {
   }
 
  private:
+  static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;  ///< what cuBLAS itself takes on sm_90
+
+  cublasLtHandle_t lt() { return reinterpret_cast<cublasLtHandle_t>(blas()); }  // a handle of cuBLAS is one of cuBLASLt too
   static void outside_replay(cudaError_t status, const char* what) {
     if (status == cudaErrorStreamCaptureImplicit || status == cudaErrorStreamCaptureUnsupported || status == cudaErrorStreamCaptureInvalidated) {
       cudaGetLastError();
@@ -153,6 +164,7 @@ class Cuda {
   bool tf32_ = false;
   Arena<Cuda> scratch_;
   void* workspace_ = nullptr;
+  cuda::MatmulPlans matmuls_;
   std::unique_ptr<cuda::Replay> replay_;
 };
 

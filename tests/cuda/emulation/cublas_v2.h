@@ -3,11 +3,12 @@
 
 #include <cuda_runtime.h>
 
-enum cublasStatus_t { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_INVALID_VALUE = 7 };
+enum cublasStatus_t { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_INVALID_VALUE = 7, CUBLAS_STATUS_NOT_SUPPORTED = 15 };
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
 enum cublasMath_t { CUBLAS_DEFAULT_MATH = 0, CUBLAS_TF32_TENSOR_OP_MATH = 3, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION = 16 };
-enum cudaDataType { CUDA_R_32F = 0, CUDA_R_16BF = 14 };
-enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68 };
+enum cudaDataType { CUDA_R_32F = 0, CUDA_R_64F = 1, CUDA_R_16BF = 14 };
+using cudaDataType_t = cudaDataType;
+enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_64F = 70, CUBLAS_COMPUTE_32F_FAST_TF32 = 77 };
 enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
 using cublasHandle_t = void*;
 
@@ -38,18 +39,20 @@ struct Half {
     return *this;
   }
 };
-template <class In, class Out>
+/// finish(row, value) is stored; begin() comes first.
+template <class In, class Out, class Finish, class Begin>
 cublasStatus_t gemm(cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, double alpha, const In* a, int lda, const In* b, int ldb,
-                    double beta, Out* c, int ldc) {
+                    double beta, Out* c, int ldc, Finish finish, Begin begin) {
   if (m < 0 || n < 0 || k < 0 || lda < (ta == CUBLAS_OP_N ? m : k) || ldb < (tb == CUBLAS_OP_N ? k : n) || ldc < m)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (capture) {
     Node node;
-    node.work = [=] { gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc); };
+    node.work = [=] { gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, finish, begin); };
     capture->add(std::move(node));
     return CUBLAS_STATUS_SUCCESS;
   }
   DeviceMemory::Access open;
+  begin();
   for (int j = 0; j < n; ++j)
     for (int i = 0; i < m; ++i) {
       double sum = 0;
@@ -58,12 +61,18 @@ cublasStatus_t gemm(cublasOperation_t ta, cublasOperation_t tb, int m, int n, in
                double(tb == CUBLAS_OP_N ? b[l + std::ptrdiff_t{j} * ldb] : b[j + std::ptrdiff_t{l} * ldb]);
       Out& out = c[i + std::ptrdiff_t{j} * ldc];
       const double before = beta == 0 ? 0 : beta * double(out);
+      const double value = finish(i, alpha * sum + before);
       if constexpr (std::is_same_v<Out, Half>)
-        out = alpha * sum + before;
+        out = value;
       else
-        out = Out(alpha * sum) + Out(before);
+        out = Out(value);
     }
   return CUBLAS_STATUS_SUCCESS;
+}
+template <class In, class Out>
+cublasStatus_t gemm(cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, double alpha, const In* a, int lda, const In* b, int ldb,
+                    double beta, Out* c, int ldc) {
+  return gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, [](int, double value) { return value; }, [] {});
 }
 }  // namespace emulation
 
