@@ -46,7 +46,7 @@ std::vector<T> host(const Tensor<T, R, B>& t) {
   return out;
 }
 template <class T, int R>
-std::vector<T> host(View<T, R> v) {
+std::vector<std::remove_const_t<T>> host(View<T, R> v) {
   std::vector<std::remove_const_t<T>> out(static_cast<std::size_t>(v.size()));
   Cuda::copy(out.data(), v.data, out.size() * sizeof(T));
   return out;

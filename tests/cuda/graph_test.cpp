@@ -1,5 +1,7 @@
 // Graph operations, forward and backward, and a graph network's training: the same text on both backends.
 
+#include <cmath>
+#include <limits>
 #include <retort/cuda/graph_source.cuh>
 #include <retort/cuda/kernels.cuh>
 #include <retort/loss/node.hpp>
@@ -167,6 +169,29 @@ TEST_CASE_FIXTURE(Cuda, "the host knows how many entries a pattern on the device
 #if !defined(RETORT_ON_DEVICE)
   CHECK(emulation::blocking_copies == before);
 #endif
+}
+
+TEST_CASE_FIXTURE(Cuda, "indices on the device that leave the table give NaN where they read, and nothing where they add") {
+  const auto none = std::numeric_limits<double>::quiet_NaN();
+  const std::int32_t least = std::numeric_limits<std::int32_t>::min(), most = std::numeric_limits<std::int32_t>::max();
+  const auto table = copied<Cuda>(std::vector<double>{1, 2, 3, 4, 5, 6});  // three rows of two
+  const auto index = copied<Cuda>(std::vector<std::int32_t>{2, -1, 3, 0, most, least}), column = copied<Cuda>(std::vector<std::int32_t>{1, 2, least});
+  Tensor<double, 2, Cuda> d_table(Shape{3, 2}), d_picked(Shape{3, 2});
+  GradientSlot<double> of_table{d_table.data()}, of_picked{d_picked.data()};
+  Tape<double, Cuda> tape(*this);
+  const View<const double, 2> at{table.data(), {3, 2}};
+  const auto rows = gather_rows(tape, tape.leaf(at, of_table), index.view()), picked = pick_columns(tape, tape.leaf(at, of_picked), column.view());
+  const auto alike = [](const std::vector<double>& expected, const std::vector<double>& actual) {
+    REQUIRE(actual.size() == expected.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) CHECK((std::isnan(expected[i]) ? std::isnan(actual[i]) : actual[i] == expected[i]));
+  };
+  alike({5, 6, none, none, none, none, 1, 2, none, none, none, none}, host(rows.value));
+  alike({2, none, none}, host(picked.value));
+  tape.backward(add(tape, sum(tape, rows), sum(tape, picked)));
+  alike({1, 1, 0, 0, 1, 1}, host(d_table));
+  alike({0, 1, 0, 0, 0, 0}, host(d_picked));
+  tape.reset();
+  alike({0, 0, 0, 0, 1, 2}, host(scatter_rows(tape, tape.constant(View<const double, 2>{table.data(), {3, 2}}), copied<Cuda>(std::vector<std::int32_t>{2, -1, 3}).view(), 3).value));
 }
 
 TEST_CASE_FIXTURE(Cuda, "positions that arrived in any order stand in order within their rows") {

@@ -345,7 +345,8 @@ Var<T, R> shuffle_channels(Tape<T, B>& tape, index_t groups, Var<T, R> x) {
 }
 
 /// Rows of a table by index (an embedding look-up; a sub-batch). `index` must outlive the backward pass.
-/// Throws value_error when an index leaves the table.
+/// Throws value_error when an index leaves the table; of indices on a device, which the host does not read, such a row is NaN
+/// and passes no gradient on.
 template <class T, class B>
 Var<T, 2> gather_rows(Tape<T, B>& tape, Var<T, 2> table, View<const std::int32_t, 1> index) {
   for (index_t i = 0; B::host_accessible && i < index.size(); ++i)
@@ -385,7 +386,7 @@ Var<T, R> constant(Tape<T, B>& tape, T value) {
 }  // namespace detail
 
 /// One column of each row: N x 1 out of N x C. `index` must outlive the backward pass. Throws shape_error unless there is
-/// one index per row, value_error when one leaves the row.
+/// one index per row, value_error when one leaves the row; on a device the entry is NaN then, and passes no gradient on.
 template <class T, class B>
 Var<T, 2> pick_columns(Tape<T, B>& tape, Var<T, 2> x, View<const std::int32_t, 1> index) {
   require<shape_error>(index.size() == x.extent(0), "pick_columns: ", index.size(), " indices for a value of shape ", to_string(x.shape()));

@@ -253,7 +253,8 @@ Var<T, 2> sparse_linear(Tape<T, B>& tape, const CsrView& x, const T* value, Var<
 }
 
 /// y of `rows` rows with y[index[i]] += x[i]: the adjoint of gather_rows. `index` must outlive the backward pass. Throws
-/// shape_error unless there is an index per row, value_error when one leaves y.
+/// shape_error unless there is an index per row, value_error when one leaves y; on a device such a row is left out, and its
+/// gradient is NaN.
 template <class T, class B>
 Var<T, 2> scatter_rows(Tape<T, B>& tape, Var<T, 2> x, View<const std::int32_t, 1> index, index_t rows) {
   require<shape_error>(index.size() == x.extent(0), "scatter_rows: ", index.size(), " indices for a value of shape ", to_string(x.shape()));

@@ -4,6 +4,7 @@
 //
 // Compiled, and run under the CPU emulation of tests/cuda; not yet run on a device.
 
+#include <cmath>
 #include <retort/backend/ops.hpp>
 #include <retort/core/rng.hpp>
 #include <retort/cuda/launch.cuh>
@@ -161,9 +162,12 @@ template <class T>
 struct GatherRows {
   const T* table;
   const std::int32_t* index;
-  index_t width;
+  index_t rows, width;
   T* y;
-  __device__ void operator()(index_t i) const { y[i] = table[index_t{index[i / width]} * width + i % width]; }
+  __device__ void operator()(index_t i) const {
+    const index_t r = index[i / width];
+    y[i] = r >= 0 && r < rows ? table[r * width + i % width] : T(NAN);
+  }
 };
 /// Four bytes of a dropout mask from one Philox block: the same bits as on the CPU.
 struct DropoutMask {
@@ -397,9 +401,10 @@ struct Elementwise {
   static void copy_columns(Cuda& cuda, View<const T, 2> x, index_t from, View<T, 2> y, index_t to, index_t count, Write write) {
     map(cuda, "copy_columns", x.shape[0] * count, elements::CopyColumns<T>{x.data, x.shape[1], from, y.data, y.shape[1], to, count, write == Write::add});
   }
+  /// The host does not see the indices: the row of one that leaves the table is NaN.
   template <class T>
   static void gather_rows(Cuda& cuda, View<const T, 2> table, View<const std::int32_t, 1> index, View<T, 2> y) {
-    map(cuda, "gather_rows", y.size(), elements::GatherRows<T>{table.data, index.data, table.shape[1], y.data});
+    map(cuda, "gather_rows", y.size(), elements::GatherRows<T>{table.data, index.data, table.shape[0], table.shape[1], y.data});
   }
   static void dropout_mask(Cuda& cuda, const Rng& rng, float p, index_t count, std::uint8_t* mask) {
     map(cuda, "dropout_mask", (count + 3) / 4, elements::DropoutMask{rng.seed(), rng.stream(), p, count, mask});

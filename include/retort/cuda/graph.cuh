@@ -341,7 +341,7 @@ struct GraphKernels {
     sums<T>(cuda, "row_sums", rows, ptr, at, {nullptr, nullptr, 1}, entries, y, false, write);
   }
   /// dtable_r = (dtable_r +) the sum of the rows of dy that point to r, in their order; linear in their number but for rows that
-  /// many point to, whose positions are compared in pairs.
+  /// many point to, whose positions are compared in pairs. Rows whose index leaves the table are left out.
   template <class T>
   static void scatter_add_rows(Cuda& cuda, View<const T, 2> dy, View<const std::int32_t, 1> index, View<T, 2> dtable, Write write) {
     const char* what = "scatter_add_rows";

@@ -185,7 +185,10 @@ struct PickColumns {
   const std::int32_t* index;
   index_t width;
   T* y;
-  __device__ void operator()(index_t r) const { y[r] = x[r * width + index[r]]; }
+  __device__ void operator()(index_t r) const {
+    const index_t c = index[r];
+    y[r] = c >= 0 && c < width ? x[r * width + c] : T(NAN);
+  }
 };
 template <class T>
 struct PickColumnsBackward {
