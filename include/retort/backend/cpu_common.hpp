@@ -1,5 +1,5 @@
 #pragma once
-// What the CPU kernel headers share: argument types that do not take part in deduction, and shape checks.
+// What the CPU kernel headers share: argument types that do not take part in deduction, and sums.
 
 #include <algorithm>
 #include <retort/backend/cpu.hpp>
@@ -17,11 +17,7 @@ using In = std::type_identity_t<View<const T, Rank>>;
 template <class T>
 using Pointer = std::type_identity_t<T*>;
 
-/// Throws shape_error naming both shapes when they differ.
-template <int Rank>
-inline void check_shape(const char* what, const Shape<Rank>& actual, const Shape<Rank>& expected) {
-  require<shape_error>(actual == expected, what, ": expected shape ", expected, ", got ", actual);
-}
+using detail::check_shape;
 
 /// to[i] += from[i].
 template <class T>

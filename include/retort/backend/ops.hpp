@@ -17,6 +17,14 @@ enum class Transpose { no, yes };
 /// What a matrix product or convolution applies to its result before storing it.
 enum class Epilogue { none, relu };
 
+namespace detail {
+/// Throws shape_error naming both shapes when they differ.
+template <int Rank>
+inline void check_shape(const char* what, const Shape<Rank>& actual, const Shape<Rank>& expected) {
+  require<shape_error>(actual == expected, what, ": expected shape ", expected, ", got ", actual);
+}
+}  // namespace detail
+
 /// Geometry of a 2-D convolution over NHWC images. Output extent: (H + 2*padding - kernel) / stride + 1.
 struct Conv2dGeometry {
   int kernel_h = 3, kernel_w = 3;
@@ -35,13 +43,10 @@ struct Conv2dGeometry {
                          ": kernel, stride and groups must be at least 1 and padding not negative");
     require<shape_error>(x[3] % groups == 0 && w[3] % groups == 0, what, ": ", groups, " groups do not divide the channels of x ", x,
                          " and w ", w);
-    const auto fits = [what](const Shape<4>& actual, const Shape<4>& expected) {
-      require<shape_error>(actual == expected, what, ": expected shape ", expected, ", got ", actual);
-    };
-    fits(w, {kernel_h, kernel_w, x[3] / groups, w[3]});
+    detail::check_shape(what, w, {kernel_h, kernel_w, x[3] / groups, w[3]});
     require<shape_error>(x[1] + 2 * padding >= kernel_h && x[2] + 2 * padding >= kernel_w, what,
                          ": the kernel is larger than the padded image ", x);
-    fits(y, output(x, w[3]));
+    detail::check_shape(what, y, output(x, w[3]));
   }
 };
 
