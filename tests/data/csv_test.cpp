@@ -24,6 +24,9 @@ TEST_CASE("csv: numbers, label column, header, separator, line ends") {
   CHECK(first.inputs(1, 1) == 6.f);
   CHECK(first.labels == std::vector<std::int32_t>{2, 0});
   CHECK(first.classes == 5);
+
+  const auto floats = load_csv(folder.write("floats.csv", "1,2.0\n3,0.0\n5,1e0\n"));
+  CHECK(floats.labels == std::vector<std::int32_t>{2, 0, 1});
 }
 
 TEST_CASE("csv: every malformed file gives a typed error that says where") {
@@ -39,6 +42,8 @@ TEST_CASE("csv: every malformed file gives a typed error that says where") {
   CHECK(fails("1,1e99,0\n") == ", line 1, column 2: expected a finite number, found '1e99'; is this line a header (CsvOptions::header)?");
   CHECK(fails("1,2x,0\n") == ", line 1, column 2: expected a finite number, found '2x'; is this line a header (CsvOptions::header)?");
   CHECK(fails("1,2,0\n1,2,0.5\n") == ", line 2, column 3: expected an integer label from 0 to 1048575, found '0.5'");
+  CHECK(fails("1,2,0\n1,2,1e12\n") == ", line 2, column 3: expected an integer label from 0 to 1048575, found '1e12'");
+  CHECK(fails("1,2,0\n1,2,nan\n") == ", line 2, column 3: expected an integer label from 0 to 1048575, found 'nan'");
   CHECK(fails("1,2,-1\n") == ", line 1, column 3: expected an integer label from 0 to 1048575, found '-1'; is this line a header (CsvOptions::header)?");
   CHECK(fails("1,2,0\n1,2,2147483647\n") == ", line 2, column 3: expected an integer label from 0 to 1048575, found '2147483647'");
   CHECK(fails("1,2,0\n1,2,3\n", {.classes = 3}) == ", line 2, column 3: expected an integer label from 0 to 2, found '3'");

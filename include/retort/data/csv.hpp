@@ -2,6 +2,7 @@
 // Tables of numbers as text: one sample per line, one column of them the class label.
 
 #include <charconv>
+#include <limits>
 #include <retort/data/dataset.hpp>
 #include <retort/data/file.hpp>
 #include <string_view>
@@ -30,12 +31,20 @@ bool parse_number(std::string_view field, T& out) {
   const auto [end, status] = std::from_chars(field.data(), field.data() + field.size(), out);
   return status == std::errc() && end == field.data() + field.size();
 }
+/// A class number, also one that a tool with floating-point columns has written: "3" or "3.0".
+inline bool parse_label(std::string_view field, std::int32_t& out) {
+  if (parse_number(field, out)) return true;
+  double value = 0;
+  if (!parse_number(field, value) || !(value >= 0 && value <= double(std::numeric_limits<std::int32_t>::max()))) return false;
+  out = static_cast<std::int32_t>(value);
+  return out == value;
+}
 
 }  // namespace detail
 
 /// Reads a table of numbers into N x (columns - 1) inputs and integer labels. No quoting, no missing values; empty lines
 /// are passed over; Windows line ends are accepted. Throws data_error naming file, line and column (both from 1) and what
-/// stands there: a field that is not a finite number, a label that is not an integer in range, a line that is too short
+/// stands there: a field that is not a finite number, a label that is not a whole number in range (3.0 is one), a line that is too short
 /// or too long; also when the file has no samples. Throws value_error when there are fewer than two classes.
 inline Dataset<2> load_csv(const std::string& path, const CsvOptions& options = {}) {
   const FileBytes file = read_file(path);
@@ -77,7 +86,7 @@ inline Dataset<2> load_csv(const std::string& path, const CsvOptions& options = 
       if (c == label_at) {
         std::int32_t label = 0;
         constexpr std::int32_t most_classes = 1 << 20;  // beyond, the column is hardly a label
-        const bool good = detail::parse_number(field, label) && label >= 0 && label < (options.classes ? options.classes : most_classes);
+        const bool good = detail::parse_label(field, label) && label >= 0 && label < (options.classes ? options.classes : most_classes);
         require<data_error>(good, path, ", line ", line, ", column ", c + 1, ": expected an integer label ",
                             retort::detail::concat("from 0 to ", (options.classes ? options.classes : most_classes) - 1),
                             ", found '", field.substr(0, 40), "'", hint);
