@@ -23,12 +23,32 @@ using Cpf = typename Hinton<teacher::Cached<teacher_slot<T, B>>, S, B>::template
 template <class T, class S, class Tag, class B = Cpu>
 using GraphAkd = typename Hinton<T, S, B>::template with_loss<loss::GraphAkdKnowledge>::template with_censor<censor::Discriminators<Tag, Tag, B>>;
 
+namespace detail {
+/// Over which nodes the gap of a framework is measured: its loss says so.
+template <class Loss>
+struct gap_rows {
+  static_assert(sizeof(Loss) == 0, "retort: Reliant and PenaltyOnly take a framework over a graph whose loss names the nodes that count, `student_rows` and "
+                                   "`player_rows`: Cpf, GraphAkd or one of your own; a table is a NodeDataset without edges; see retort/loss/graph_knowledge.hpp");
+  using student = fair::AllRows;
+  using player = fair::AllRows;
+};
+template <class Loss>
+  requires requires {
+    typename Loss::student_rows;
+    typename Loss::player_rows;
+  }
+struct gap_rows<Loss> {
+  using student = typename Loss::student_rows;
+  using player = typename Loss::player_rows;
+};
+}  // namespace detail
+
 /// RELIANT: a framework (Cpf, GraphAkd) whose student learns the framework's loss + alpha J, J the gap between the groups, while a
 /// proxy of bias maximises J in columns of its own, which all nodes share at test time: see fair::ProxyPlayer.
 /// Dong et al. 2023, "RELIANT: Fair Knowledge Distillation for Graph Neural Networks". Example: examples/fair_graph.cpp.
 template <class F, class Notion = fair::StatisticalParity, class Squash = fair::LegendreRaw>
-using Reliant = typename F::template with_student<fair::ProxyPlayer<typename F::student::network_type::architecture_type, typename F::loss::player_rows, typename F::backend>>
-                          ::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename F::loss::student_rows>>>;
+using Reliant = typename F::template with_student<fair::ProxyPlayer<typename F::student::network_type::architecture_type, typename detail::gap_rows<typename F::loss>::player, typename F::backend>>
+                          ::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename detail::gap_rows<typename F::loss>::student>>>;
 
 /// What RELIANT's public code does otherwise than the defaults here, each a value or type to hand to its part: the proxy takes the
 /// place of the last two features (CPF), equal opportunity is measured by the labels of all nodes, and GraphAKD compares the
@@ -45,6 +65,6 @@ struct Faithful {
 
 /// The control: the same penalty, no proxy.
 template <class F, class Notion = fair::StatisticalParity, class Squash = fair::LegendreRaw>
-using PenaltyOnly = typename F::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename F::loss::student_rows>>>;
+using PenaltyOnly = typename F::template with_loss<loss::Joint<typename F::loss, fair::GroupGap<Squash, Notion, typename detail::gap_rows<typename F::loss>::student>>>;
 
 }  // namespace retort
