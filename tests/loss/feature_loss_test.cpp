@@ -5,6 +5,7 @@
 #include <retort/method/roles.hpp>
 
 #include "golden_features.hpp"
+#include "scratch_folder.hpp"
 
 using namespace retort;
 using namespace retort::loss;
@@ -233,5 +234,6 @@ TEST_CASE("mismatched features and single samples are typed errors") {
   Tensor<double, 2> one(Shape{1, 3});
   CHECK_THROWS_AS(Hint{}(tape, tape.constant(a.view()), tape.constant(b.view())), shape_error);
   CHECK_THROWS_AS(CorrelationCongruence{}(tape, tape.constant(one.view()), tape.constant(one.view())), value_error);
-  CHECK_THROWS_AS(RelationalDistance{}(tape, tape.constant(one.view()), tape.constant(one.view())), value_error);
+  CHECK(::test::message_of<value_error>([&] { RelationalDistance{}(tape, tape.constant(one.view()), tape.constant(one.view())); }) ==
+        "loss::RelationalDistance: expected at least 2 samples, got 1; where that is the rest of a data set, leave it out: source::Dataset{.drop_last = true}");
 }

@@ -15,6 +15,11 @@ void require_same_shape(const char* loss, Var<T, R> s, Var<T, R> t) {
   require<shape_error>(s.shape() == t.shape(), loss, ": the student's feature has shape ", to_string(s.shape()),
                        ", the teacher's ", to_string(t.shape()), "; give OnTaps a connector (loss/connectors.hpp)");
 }
+/// Losses that compare samples with each other need two. The rest of a data set may be one.
+inline void require_pairs(const char* loss, index_t samples) {
+  require<value_error>(samples >= 2, loss, ": expected at least 2 samples, got ", samples,
+                       "; where that is the rest of a data set, leave it out: source::Dataset{.drop_last = true}");
+}
 /// Both maps at the smaller of the two heights and widths.
 template <class T, class B>
 std::pair<Var<T, 4>, Var<T, 4>> pool_larger(Tape<T, B>& tape, Var<T, 4> s, Var<T, 4> t) {
@@ -46,6 +51,9 @@ struct OnTaps {
     using T = typename S::scalar;
     using B = typename S::context;
     const auto [s, t] = features(start.exchange);
+    static_assert(requires { student.template make<T, B>(s.shape(), t.shape(), start.rng); } && requires { teacher.template make<T, B>(t.shape(), s.shape(), start.rng); },
+                  "retort: a connector does not take what these taps give: connect::Regressor, Pointwise and ThreePointwise stand between maps (N x H x W x C), "
+                  "connect::Embedding between any features; see retort/loss/connectors.hpp");
     auto left = student.template make<T, B>(s.shape(), t.shape(), start.rng);
     auto right = teacher.template make<T, B>(t.shape(), s.shape(), start.rng);
     if constexpr (retort::loss::learned<FeatureLoss>)

@@ -15,7 +15,7 @@ struct CorrelationCongruenceKernel {
   template <class T, class B>
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 2> s, Var<T, 2> t) const {
     const index_t n = s.extent(0);
-    require<value_error>(n >= 2, "loss::CorrelationCongruenceKernel: expected at least 2 samples, got ", n);
+    detail::require_pairs("loss::CorrelationCongruenceKernel", n);
     const auto kernel = [&](Var<T, 2> f) {  // Horner: 1 + x (2g/1) (1 + x (2g/2) (...))
       const auto products = matmul_transposed(tape, f, f);
       Var<T, 2> sum = scale(tape, T(0), products);
@@ -34,7 +34,7 @@ struct CorrelationCongruenceKernel {
 struct KernelAlignment {
   template <class T, class B, int R, int Q>
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, R> s, Var<T, Q> t) const {
-    require<value_error>(s.extent(0) >= 2, "loss::KernelAlignment: expected at least 2 samples, got ", s.extent(0));
+    detail::require_pairs("loss::KernelAlignment", s.extent(0));
     const auto gram = [&](auto x) {
       const auto f = flatten(tape, x);
       const auto centred = subtract(tape, f, mean_axis(tape, f, 0));

@@ -26,7 +26,7 @@ struct CorrelationCongruence {
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 2> s, Var<T, 2> t) const {
     detail::require_same_shape("loss::CorrelationCongruence", s, t);
     const index_t n = s.extent(0);
-    require<value_error>(n >= 2, "loss::CorrelationCongruence: expected at least 2 samples, got ", n);
+    detail::require_pairs("loss::CorrelationCongruence", n);
     const auto delta = activate(tape, functor::Magnitude{}, subtract(tape, s, t));
     auto* rows = tape.template allocate_raw<std::int32_t>(n);
     for (index_t i = 0; i < n; ++i) rows[i] = static_cast<std::int32_t>(i);
@@ -41,7 +41,7 @@ struct RelationalDistance {
   template <class T, class B, int R>
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, R> s, Var<T, R> t) const {
     const index_t n = s.extent(0);
-    require<value_error>(n >= 2, "loss::RelationalDistance: expected at least 2 samples, got ", n);
+    detail::require_pairs("loss::RelationalDistance", n);
     const View<T, 2> off = tape.allocate(Shape<2>{n, n});  // 1 off the diagonal
     for (index_t i = 0; i < n; ++i)
       for (index_t j = 0; j < n; ++j) off(i, j) = i == j ? T(0) : T(1);
@@ -64,7 +64,7 @@ struct RelationalAngle {
   template <class T, class B, int R>
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, R> s, Var<T, R> t) const {
     const index_t n = s.extent(0);
-    require<value_error>(n >= 2, "loss::RelationalAngle: expected at least 2 samples, got ", n);
+    detail::require_pairs("loss::RelationalAngle", n);
     const auto sf = flatten(tape, s), tf = tape.detach(flatten(tape, t));
     const View<T, 2> gradient = tape.allocate(sf.shape());
     GradientSlot<T> slot{gradient.data, false};
