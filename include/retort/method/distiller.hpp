@@ -40,6 +40,11 @@ struct rebound<P, B> {
   using type = typename P::template rebind<B>;
 };
 
+/// What was given as teacher and as student fits, but the other way round.
+template <class First, class Second, class Teacher, class Student>
+concept swapped = std::is_convertible_v<First, Student> && std::is_convertible_v<Second, Teacher> &&
+                  !(std::is_convertible_v<First, Teacher> && std::is_convertible_v<Second, Student>);
+
 /// The launches of one step of a backend that gathers them; nothing for others. Left without close(), the step has failed.
 template <class B>
 class StepScope {
@@ -123,6 +128,15 @@ class Distiller {
   Distiller(Teacher teacher, Student student, Loss loss = {}, Censor censor = {}, Source source = {}, Predictor predictor = {})
       : teacher_(std::move(teacher)), student_(std::move(student)), loss_(std::move(loss)), censor_(std::move(censor)),
         source_(std::move(source)), predictor_(std::move(predictor)) {}
+  /// The two in the wrong order do not compile.
+  template <class First, class Second>
+    requires detail::swapped<First, Second, Teacher, Student>
+  Distiller(First&& student, Second&& teacher, Loss loss = {}, Censor censor = {}, Source source = {}, Predictor predictor = {})
+      : Distiller(Teacher(std::forward<Second>(teacher)), Student(std::forward<First>(student)), std::move(loss), std::move(censor), std::move(source),
+                  std::move(predictor)) {
+    static_assert(sizeof(First) == 0, "retort: the teacher comes first and the student second, but this method was given them the other way round: "
+                                      "Method{teacher, student, {...}}; see retort/method/distiller.hpp");
+  }
 
   Teacher& teacher_policy() { return teacher_; }
   Student& student_policy() { return student_; }
@@ -135,11 +149,14 @@ class Distiller {
   template <class Data>
   void prepare(const Setup<context>& setup, const Data& data) {
     auto one = [&](auto& policy) {
+      static_assert(!detail::names_prepare<std::remove_cvref_t<decltype(policy)>> || requires { policy.template prepare<scalar>(setup, data); },
+                    RETORT_HOOK_MESSAGE("template <class T, class B, class Data> void prepare(const Setup<B>&, const Data&)"));
       if constexpr (requires { policy.template prepare<scalar>(setup, data); }) policy.template prepare<scalar>(setup, data);
     };
     one(teacher_);
     one(student_);
     one(censor_);
+    static_assert(!detail::names_build<Predictor> || requires { predictor_.build(teacher_); }, RETORT_HOOK_MESSAGE("void build(const Teacher&), a template"));
     if constexpr (requires { predictor_.build(teacher_); }) predictor_.build(teacher_);
   }
 
@@ -168,6 +185,8 @@ class Distiller {
   Plan plan(const Progress& progress) const {
     Plan plan{Sweep{}};
     auto edit = [&](const auto& policy) {
+      static_assert(!detail::names_plan<std::remove_cvref_t<decltype(policy)>> || requires { policy.plan(progress, plan); },
+                    RETORT_HOOK_MESSAGE("void plan(const Progress&, Plan&) const"));
       if constexpr (requires { policy.plan(progress, plan); }) policy.plan(progress, plan);
     };
     edit(source_);
@@ -239,6 +258,7 @@ class Distiller {
     if constexpr (requires { batch.graph; }) frozen.graph = learning.graph = batch.graph;
     static_assert(requires { teacher_.answer(frozen, question); }, RETORT_TEACHER_MESSAGE);
     auto taught = recall(memory, tape, [&] { return teacher_.answer(frozen, question); });
+    static_assert(requires { student_.answer(learning, question); }, RETORT_STUDENT_MESSAGE);
     auto learned = student_.answer(learning, question);
     Exchange<scalar, context, decltype(input), decltype(learned), decltype(taught)> exchange{
         tape, input, batch.labels, batch.ids, learned, taught, {}, {}, {}, {}, block, progress, rng.fork(1)};
@@ -282,6 +302,7 @@ class Distiller {
     censor_.apply(exchange);
     switch (block) {
       case Block::student: {
+        check_hooks(exchange);
         auto value = evaluate_loss(exchange);
         if constexpr (requires { censor_.add_to_student(exchange, loss_, value); }) value = censor_.add_to_student(exchange, loss_, value);
         const Outcome outcome(tape, value, progress, "the student's loss");
@@ -298,6 +319,20 @@ class Distiller {
       case Block::source: break;  // a source learns while it makes its batch: Session calls it
     }
     throw error("Distiller: the plan gives a turn to a block that this method's policies do not have");
+  }
+  /// A hook that is there but does not fit would never run.
+  template <class E>
+  void check_hooks(E& exchange) {
+    using V = decltype(evaluate_loss(exchange));
+    static_assert(!detail::names_add_to_student<Censor> || requires(V value) { censor_.add_to_student(exchange, loss_, value); },
+                  RETORT_HOOK_MESSAGE("template <class E, class Loss, class V> V add_to_student(E& exchange, const Loss&, V value)"));
+    static_assert(!detail::names_objective<Censor> || requires { censor_.objective(exchange, loss_); },
+                  RETORT_HOOK_MESSAGE("template <class E, class Loss> auto objective(E& exchange, const Loss&)"));
+    static_assert(!detail::names_objective<Student> || requires { student_.objective(exchange, loss_); },
+                  RETORT_HOOK_MESSAGE("template <class E, class Loss> auto objective(E& exchange, const Loss&)"));
+    static_assert(!detail::names_before_step<Student> || requires { student_.before_step(exchange, loss_); },
+                  RETORT_HOOK_MESSAGE("template <class E, class Loss> void before_step(E& exchange, const Loss&)"));
+    static_assert(!detail::names_after_step<Student> || requires { student_.after_step(); }, RETORT_HOOK_MESSAGE("void after_step()"));
   }
   template <class Policy, class E>
   Outcome other_turn(Policy& policy, E& exchange, const Progress& progress, const char* what) {

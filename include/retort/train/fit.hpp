@@ -39,6 +39,18 @@ namespace detail {
 template <class C, class S>
 concept FitCallback = requires(C& c, S& session) { c.on_train_begin(session); } || requires(C& c, S& session) { c.on_step(session); } ||
                       requires(C& c, S& session) { c.on_epoch_end(session); } || requires(C& c, S& session) { c.on_train_end(session); };
+/// Every hook that it names can be called.
+template <class C, class S>
+concept CallableHooks = (!names_on_train_begin<C> || requires(C& c, S& session) { c.on_train_begin(session); }) &&
+                        (!names_on_step<C> || requires(C& c, S& session) { c.on_step(session); }) &&
+                        (!names_on_epoch_end<C> || requires(C& c, S& session) { c.on_epoch_end(session); }) &&
+                        (!names_on_train_end<C> || requires(C& c, S& session) { c.on_train_end(session); });
+/// What an optimiser does for one arithmetic and backend.
+template <class O, class T, class B>
+concept OptimizerFor = requires(const O& o, B& backend, std::span<const ParameterRef<T>> parameters, typename O::template State<T, B>& state) {
+  { o.template make<T, B>(parameters) } -> std::same_as<typename O::template State<T, B>>;
+  o.step(state, backend, parameters, 1.);
+};
 }  // namespace detail
 #define RETORT_CALLBACK_MESSAGE                                                                                              \
   "retort: a callback of fit defines at least one of on_train_begin(session), on_step(session), on_epoch_end(session), "      \
@@ -152,6 +164,8 @@ class Session {
       if constexpr (requires { source_.prefetch(); }) source_.prefetch();  // while a device is at work
       return outcome.value();
     }
+    static_assert(!detail::names_take_turn<source_state> || requires { source_.take_turn(method_, tape_, batch, progress_, rng); },
+                  RETORT_HOOK_MESSAGE("template <class Method> double take_turn(Method&, Tape<T, B>&, batch_type&, const Progress&, const Rng&)"));
     if constexpr (requires { source_.take_turn(method_, tape_, batch, progress_, rng); })
       return source_.take_turn(method_, tape_, batch, progress_, rng);
     else
@@ -253,13 +267,21 @@ class Session {
     if constexpr (Method::loss_is_learned)
       for (auto& [name, view] : nn::tensors_of<scalar>(*method_.loss_state())) f("loss." + name, view);
     learner_.visit_state(under("optimizer."));
+    check_visit(method_.censor_policy(), f);
+    check_visit(source_, f);
     if constexpr (requires { method_.censor_policy().visit_state(f); }) method_.censor_policy().visit_state(under("censor."));
     if constexpr (requires { source_.visit_state(f); }) source_.visit_state(under("source."));
     std::size_t i = 0;
     std::apply([&](auto&... c) { (visit_callback(c, under("callback" + std::to_string(i++) + ".")), ...); }, callbacks_);
   }
+  /// A visit_state that is there but does not fit would leave its numbers out of checkpoints.
+  template <class C, class F>
+  static void check_visit(C& c, F& f) {
+    static_assert(!detail::names_visit_state<C> || requires { c.visit_state(f); }, RETORT_HOOK_MESSAGE("template <class F> void visit_state(F&& f)"));
+  }
   template <class C, class F>
   static void visit_callback(C& c, F&& f) {
+    check_visit(c, f);
     if constexpr (requires { c.visit_state(f); }) c.visit_state(f);
   }
   void load(const std::string& path) {
@@ -380,10 +402,16 @@ Report fit(Method& method, const Data& data, const Optimizer& optimizer, const F
   require<value_error>(options.epochs >= 0 && options.batch_size >= 1, "fit: expected epochs >= 0 and a batch size of at least 1, got ",
                        options.epochs, " and ", options.batch_size);
   if constexpr (!std::is_same_v<Data, data::None>) data::base(data).validate();
+  static_assert(detail::OptimizerFor<Optimizer, typename Method::scalar, typename Method::context>, RETORT_OPTIMIZER_MESSAGE);
+  using Source = typename Method::source::template State<typename Method::scalar, typename Method::context, Data>;
+  static_assert(SourceState<Source> && std::constructible_from<Source, typename Method::source&, const Setup<typename Method::context>&, const Data&>,
+                RETORT_SOURCE_MESSAGE);
   detail::Rollback<typename Method::context, typename Method::scalar> rollback(method.student_policy().network().tensors());
   detail::Restore loss_state(method.loss_state());
   using Run = Session<Method, Data, Optimizer, std::remove_reference_t<Callbacks>...>;
   static_assert((detail::FitCallback<std::remove_reference_t<Callbacks>, Run> && ...), RETORT_CALLBACK_MESSAGE);
+  static_assert((detail::CallableHooks<std::remove_reference_t<Callbacks>, Run> && ...),
+                RETORT_HOOK_MESSAGE("on_train_begin(session), on_step(session), on_epoch_end(session) or on_train_end(session)"));
   Run session(method, data, optimizer, options, callbacks...);
   Report report = session.run();
   rollback.dismiss();
