@@ -50,7 +50,9 @@ struct OnTaps {
   auto make(S& start) const {
     using T = typename S::scalar;
     using B = typename S::context;
-    const auto [s, t] = features(start.exchange);
+    const auto both = features(start.exchange);  // no structured binding: Clang has none in a requires-expression
+    const auto s = both.first;
+    const auto t = both.second;
     static_assert(requires { student.template make<T, B>(s.shape(), t.shape(), start.rng); } && requires { teacher.template make<T, B>(t.shape(), s.shape(), start.rng); },
                   "retort: a connector does not take what these taps give: connect::Regressor, Pointwise and ThreePointwise stand between maps (N x H x W x C), "
                   "connect::Embedding between any features; see retort/loss/connectors.hpp");
