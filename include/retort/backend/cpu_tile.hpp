@@ -40,6 +40,31 @@ inline constexpr index_t panel_width = tile_vectors * simd::native_lanes<T>;
 /// Whether tiles of strided rows may have one vector more, see `panel_columns`.
 inline constexpr bool has_wide_tiles = RETORT_VECTOR_BYTES == 32;
 
+/// Stores a tile, whose sums lie in `full` in rows of `vectors` whole vectors, with all that its job adds to them. One function
+/// for tiles of every shape: unrolled in each instance this took a tenth of the compile time of a program with one method, and
+/// the way through memory is lost in the noise of the products' own time (benchmarks/results/ops.md).
+template <class T>
+void finish_tile(const TileJob<T>& job, const T* full, int rows, int vectors, T* c, int columns) {
+  using P = simd::Native<T>;
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; j += P::lanes) {
+      const int count = std::min(columns - j, P::lanes);
+      T* at = c + i * job.c_stride + j;
+      P r = P::load(full + i * vectors * P::lanes + j);
+      if (count == P::lanes) {
+        if (job.bias) r += P::load(job.bias + j);
+        if (job.add) r += P::load(at);
+        if (job.relu) r = max(P(T{0}), r);
+        r.store(at);
+      } else {
+        if (job.bias) r += P::load_partial(job.bias + j, count);
+        if (job.add) r += P::load_partial(at, count);
+        if (job.relu) r = max(P(T{0}), r);
+        r.store_partial(at, count);
+      }
+    }
+}
+
 /// One tile of M rows and V vectors, of which `columns` columns are stored. With several `Taps`, b has that many
 /// operands and tap t meets row i + t of a: c[i][j] sums a[i + t][k] * b[t][k][j]. Neighbouring pixels of a convolution
 /// thus share the broadcast of a value; it is what keeps tiles of one vector from waiting for loads.
@@ -94,44 +119,13 @@ void tile(const TileJob<T>& job, const T* a, const T* b, T* c, int columns) {
     }
   }
 
-  if (columns < V * P::lanes) {  // by way of memory: partial stores must not cost the loop above its registers
+  if (columns < V * P::lanes || job.bias || job.add || job.relu) {  // nothing of it may cost the loop above its registers
     alignas(64) T full[M][V * P::lanes];
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 3
       for (int v = 0; v < V; ++v) acc[i][v].store(&full[i][v * P::lanes]);
-    const int last = (columns - 1) / P::lanes * P::lanes;  // first column of the last, partial vector
-    for (int i = 0; i < M; ++i)
-      for (int j = 0; j <= last; j += P::lanes) {
-        const int count = std::min(columns - j, P::lanes);
-        T* at = c + i * job.c_stride + j;
-        P r = P::load(&full[i][j]);
-        if (job.bias) r += P::load_partial(job.bias + j, count);
-        if (job.add) r += P::load_partial(at, count);
-        if (job.relu) r = max(P(T{0}), r);
-        r.store_partial(at, count);
-      }
-    return;
-  }
-  if (job.bias) {
-#pragma GCC unroll 3
-    for (int v = 0; v < V; ++v) {
-      const P bias = P::load(job.bias + v * P::lanes);
-#pragma GCC unroll 16
-      for (int i = 0; i < M; ++i) acc[i][v] += bias;
-    }
-  }
-  if (job.add) {
-#pragma GCC unroll 16
-    for (int i = 0; i < M; ++i)
-#pragma GCC unroll 3
-      for (int v = 0; v < V; ++v) acc[i][v] += P::load(c + i * job.c_stride + v * P::lanes);
-  }
-  if (job.relu) {
-#pragma GCC unroll 16
-    for (int i = 0; i < M; ++i)
-#pragma GCC unroll 3
-      for (int v = 0; v < V; ++v) acc[i][v] = max(P(T{0}), acc[i][v]);
+    return finish_tile(job, &full[0][0], M, V, c, columns);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
