@@ -1,7 +1,7 @@
 // B1: BGNN on Cora. Chains C>S, T>C and C>S>T (GCN, GraphSAGE, GAT), arms of arms.hpp, born-again chains of the student's own
-// architecture, the student alone, and the logit average of separately trained members. lambda is chosen for each arm and chain
+// architecture, local structure preserved along the chain (LSP), the student alone, and the logit average of separately trained members. lambda is chosen for each arm and chain
 // on the validation nodes with seeds of their own (1000, ...), the learning rate on the student alone; then fresh seeds.
-// cora data=FOLDER [seeds=10] [first=0] [tuning=3] [epochs=200] [chain=all|CS|TC|CST] [arms=9] [lr=R lambdas=7,OF,THEM] [scores=FILE]
+// cora data=FOLDER [seeds=10] [first=0] [tuning=3] [epochs=200] [chain=all|CS|TC|CST] [arms=10] [lr=R lambdas=7,OF,THEM] [scores=FILE]
 //
 // With scores=FILE each score goes to FILE as soon as it is known and is not computed twice: runs of different seeds (first=) may
 // share it, one that was cut off goes on, the last one prints the tables. arms=N: only the first N rows. lr and lambdas (in the
@@ -19,6 +19,9 @@ namespace gnn = nn::graph;
 using C = nn::Sequential<gnn::Gcn, nn::Relu, gnn::Gcn>;
 using S = nn::Sequential<gnn::Sage, nn::Relu, gnn::Sage>;
 using T = nn::Sequential<gnn::Gat, nn::Relu, gnn::Gat>;
+struct hidden;
+template <class Layer>
+using WithTap = nn::Sequential<Layer, nn::Relu, nn::Tap<hidden>, Layer>;
 
 namespace {
 
@@ -37,6 +40,12 @@ C gcn() { return C(gnn::Gcn{1433, 64, 0.5f}, nn::Relu{}, gnn::Gcn{64, 7, 0.5f});
 S sage() { return S(gnn::Sage{1433, 64, 0.5f}, nn::Relu{}, gnn::Sage{64, 7, 0.5f}); }
 T gat() { return T(gnn::Gat{1433, 8, 8, false, 0.5f, 0.5f}, nn::Relu{}, gnn::Gat{64, 7, 1, true, 0.5f, 0.5f}); }
 
+/// The same net with its hidden features as a tap.
+template <class Layer>
+WithTap<Layer> tapped(const nn::Sequential<Layer, nn::Relu, Layer>& net) {
+  return WithTap<Layer>(retort::detail::get<0>(net.layers), nn::Relu{}, {}, retort::detail::get<2>(net.layers));
+}
+
 template <class Net>
 Score score(Net& network, const Task& task) {
   return {accuracy(network, task.val), accuracy(network, task.test)};
@@ -52,15 +61,29 @@ std::pair<Score, Tensor<float, 2>> alone(const Task& task, Net architecture, std
   Cpu cpu;
   return {score(network, task), predict_logits(network, task.test, cpu)};
 }
+template <class Chain>
+std::vector<Report> fit_links(Chain& chain, const Task& task, std::uint64_t seed, float lr) {
+  return fit_chain(chain, task.graph, optimizer(lr), {.epochs = task.epochs, .seed = seed}, [&](auto& network, int) {
+    return std::tuple{callbacks::OnNodes(task.graph, node_accuracy(task.val, "val")),
+                      callbacks::KeepBest(network, "val"), callbacks::TemperatureLog{}};
+  });
+}
+template <class... Nets>
+Score lsp_score(const Task& task, const std::tuple<Nets...>& nets, double lambda, std::uint64_t seed, float lr) {
+  return std::apply(
+      [&](const auto&... net) {
+        const std::tuple links{tapped(net)...};
+        Chain<loss::LocalStructure<hidden>, boost::None, Cpu, decltype(tapped(net))...> chain(links, {.knowledge = {.weight = lambda}});
+        fit_links(chain, task, seed, lr);
+        return score(chain.result(), task);
+      },
+      nets);
+}
 template <class... Nets>
 Score chain_score(const Task& task, const std::tuple<Nets...>& nets, const Arm& arm, double lambda, std::uint64_t seed,
                   float lr, std::vector<double>* evenness = nullptr, Report* last = nullptr) {
   AnyChain<Nets...> chain(nets, {.knowledge = knowledge_of(arm, lambda), .boost = {arm.code}});
-  auto reports =
-      fit_chain(chain, task.graph, optimizer(lr), {.epochs = task.epochs, .seed = seed}, [&](auto& network, int) {
-        return std::tuple{callbacks::OnNodes(task.graph, node_accuracy(task.val, "val")),
-                          callbacks::KeepBest(network, "val"), callbacks::TemperatureLog{}};
-      });
+  auto reports = fit_links(chain, task, seed, lr);
   if (evenness)
     evenness->push_back(
         boost::weight_evenness(chain.weights(sizeof...(Nets) - 1), detail::training_labels(task.graph)));
@@ -116,6 +139,11 @@ void run_chain(const std::string& title, const Task& task, std::tuple<Nets...> n
     const Score got = chain_score(task, own, arms()[0], lambda, seed, lr);
     return validation ? got.val : got.test;
   });
+  if (plan.arms > 9)
+    chained.emplace_back("LSP", [&](double lambda, std::uint64_t seed, bool validation) {
+      const Score got = lsp_score(task, nets, lambda, seed, lr);
+      return validation ? got.val : got.test;
+    });
   std::map<std::string, double> lambda;
   for (std::size_t k = 0; k < chained.size(); ++k) {
     const auto& [name, run] = chained[k];
@@ -149,6 +177,7 @@ void run_chain(const std::string& title, const Task& task, std::tuple<Nets...> n
       for (index_t i = 0; i < members[0].size(); ++i) members[0].data()[i] += members[m].data()[i];
     return 100 * metrics::accuracy(members[0], task.test.label_view());
   });
+  if (plan.arms > 9) rows.emplace_back("LSP", [&, &run = chained.back().second](std::uint64_t seed) { return run(lambda["LSP"], seed, false); });
   rows.resize(std::min(rows.size(), static_cast<std::size_t>(plan.arms)));
   Table table;
   for (const auto& [name, run] : rows)
@@ -180,7 +209,7 @@ int main(int argc, char** argv) {
   task.val = task.graph.nodes(task.graph.val);
   task.test = task.graph.nodes(task.graph.test);
   Settings plan{arguments.count("seeds", 10), arguments.count("first", 0),  arguments.count("tuning", 3),
-                arguments.count("arms", 9),   arguments.number("lr", 0.01), {}};
+                arguments.count("arms", 10),  arguments.number("lr", 0.01), {}};
   std::istringstream given(arguments.text("lambdas", ""));
   for (std::string value; std::getline(given, value, ',');) plan.lambdas.push_back(std::stod(value));
   Scores scores(arguments.text("scores", ""));

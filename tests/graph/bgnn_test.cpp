@@ -157,6 +157,28 @@ TEST_CASE("BGNN: a chain of different networks; weights come from the teacher be
   CHECK(std::equal(a.begin(), a.end(), c.begin()));
 }
 
+TEST_CASE("a chain whose knowledge is in features asks the teacher at each step") {
+  struct hidden;
+  using TappedGcn = nn::Sequential<gnn::Gcn, nn::Relu, nn::Tap<hidden>, gnn::Gcn>;
+  static_assert(nn::has_taps<TappedGcn> && !nn::has_taps<Gcn2>);
+  const NodeDataset data = test::two_groups(80, 5);
+  const TappedGcn net(gnn::Gcn{4, 8}, nn::Relu{}, {}, gnn::Gcn{8, 2});
+  using Knowledge = loss::LocalStructure<hidden>;
+  const auto trained = [&](double weight) {
+    Chain<Knowledge, boost::None, Cpu, TappedGcn, TappedGcn> chain(std::tuple{net, net}, {.knowledge = {.weight = weight}});
+    auto reports = fit_chain(chain, data, optim::Adam{.lr = 0.02f}, {.epochs = 30, .seed = 4});
+    Cpu cpu;
+    return std::pair{std::move(reports[1]), predict_logits(chain.result(), data, cpu)};
+  };
+  const auto [report, logits] = trained(2);
+  CHECK(report.method.find("frozen") != std::string::npos);
+  CHECK(report.method.find("cached") == std::string::npos);
+  CHECK(report.final_loss() < report.epochs[0].loss);
+  const auto [alone, without] = trained(0);
+  CHECK(report.epochs[0].loss > alone.epochs[0].loss);  // the same net and batch: the difference is the divergence
+  CHECK(!std::equal(logits.begin(), logits.end(), without.begin()));
+}
+
 TEST_CASE("local structure: equal features cost nothing; the gradient") {
   Cpu cpu;
   const test::SmallGraph g(true);

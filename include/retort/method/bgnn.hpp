@@ -36,6 +36,7 @@ struct NoLinkCallbacks {
 /// A chain of whole trainings through different networks, each teaching the next; between links `Boost` re-weighs the labels by
 /// what the teacher just trained makes of them. The first link learns from labels alone,
 ///   link m from mean_{labelled} w_i CE(y_i, s_i) + KnowledgeLoss(teacher's logits, s), over all samples, without the weights.
+/// The teacher's logits are computed once; a teacher with feature taps is asked at each step, for a loss of features (LSP).
 /// The last network is the product. Train it with fit_chain. Works on graphs, tables and images alike.
 template <class KnowledgeLoss, class Boost, class Backend, class... Nets>
 class Chain {
@@ -113,7 +114,9 @@ class Chain {
       run(method);
     } else {
       auto& teacher = *std::get<I - 1>(made);
-      using Teacher = retort::teacher::Cached<retort::teacher::Frozen<std::tuple_element_t<I - 1, std::tuple<Nets...>>, Backend>>;
+      using Before = std::tuple_element_t<I - 1, std::tuple<Nets...>>;
+      using Frozen = retort::teacher::Frozen<Before, Backend>;
+      using Teacher = std::conditional_t<nn::has_taps<Before>, Frozen, retort::teacher::Cached<Frozen>>;
       using Loss = loss::Joint<loss::CrossEntropy<TokenMean>, loss::Unweighted<KnowledgeLoss>>;
       using Link = Distiller<Teacher, student::Trainable<Net, Backend>, Loss, censor::Weights, source::Dataset, predict::StudentOnly, Backend>;
       context_of<Backend> backend(given.threads);

@@ -71,6 +71,12 @@ struct Tap : Stateless {
   std::string describe() const { return "Tap"; }
 };
 
+/// Whether an architecture has a feature tap somewhere.
+template <class Architecture>
+inline constexpr bool has_taps = false;
+template <class Tag>
+inline constexpr bool has_taps<Tap<Tag>> = true;
+
 /// States side by side; entries are named by position.
 template <class... States>
 struct StateTuple {
@@ -149,6 +155,8 @@ struct Sequential {
     }
   }
 };
+template <class... Layers>
+inline constexpr bool has_taps<Sequential<Layers...>> = (has_taps<Layers> || ...);
 
 /// Passes its input on: the plain shortcut.
 struct Identity : Stateless {
