@@ -58,6 +58,15 @@ Report run(Network<Net, Cuda>& teacher, Network<Net, Cuda>& student, const Datas
 }
 CPP
 
+# the fused kernel of one loss and nothing else: what the kernels of a method cost at least
+cat > "$work/loss.cu" <<'CPP'
+#include <retort/cuda/row_loss.cuh>
+#include <retort/loss/hinton_loss.hpp>
+using namespace retort;
+using Loss = loss::HintonLoss;
+template void cuda::RowLossKernels::row_loss<Loss, float, float>(Cuda&, const Loss&, const RowBatch<float>&, const RowGradients<float>&, View<float, 1>);
+CPP
+
 # seconds FILE FLAGS...: user + system time of the best of three compilations
 seconds() {
   unit=$1
@@ -93,6 +102,7 @@ row five_losses.cpp -O2 -
 if command -v nvcc > /dev/null; then
   compiler=nvcc flags=-arch=sm_90
   empty=$(seconds empty.cu -O0 $flags)
+  row loss.cu -O0 -
   row method.cu -O0 8
 fi
 exit $broken
