@@ -2,6 +2,7 @@
 // Every public concept on one page: what a policy must have to fit a slot. The sentences that a wrong program gets stand
 // beside the concepts; they say the role, the requirements and the page to read.
 
+#include <retort/core/state.hpp>
 #include <retort/data/gather.hpp>
 #include <retort/functor/row_loss.hpp>
 #include <retort/method/roles.hpp>
@@ -39,12 +40,6 @@ RETORT_NAMES(on_step);
 RETORT_NAMES(on_epoch_end);
 RETORT_NAMES(on_train_end);
 #undef RETORT_NAMES
-
-/// Takes whatever a visit_state shows.
-struct AnyVisitor {
-  template <class V>
-  void operator()(const std::string&, V&&) const {}
-};
 }  // namespace detail
 #define RETORT_HOOK_MESSAGE(hook)                                                                                     \
   "retort: a policy has a member of the name of a hook, but it cannot be called as the loop calls it, and so would never run; expected `" hook \
@@ -69,23 +64,23 @@ concept TeacherPolicy = requires(const P& p) {
 
 /// A student answers, owns the parameters that learn, and names its result. Members: `using role =
 /// retort::role::student`, `answer(pass, batch)`, `parameters()`, `network()` (what learns; rolled back when `fit` fails), `result()`,
-/// `visit_state(f)`, `describe()`; optionally
+/// `visit_state(visitor)` (core/state.hpp), `describe()`; optionally
 /// `before_step(exchange, loss)` (after backward, before the optimiser: it may add to gradients), `after_step()`, and a
 /// `player` block. Derived from student::Trainable, a student needs only what it does otherwise; what it keeps besides must also be
 /// shown by its `visit_state`, or a resumed run begins without. See retort/student/trainable.hpp, ema.hpp.
 template <class P>
-concept StudentPolicy = requires(P& p, const P& constant) {
+concept StudentPolicy = requires(P& p, const P& constant, const StateVisitor& visit) {
   typename P::role;
   requires std::is_same_v<typename P::role, role::student>;
   p.parameters();
   p.network();
   p.result();
-  p.visit_state(detail::AnyVisitor{});
+  p.visit_state(visit);
   { constant.describe() } -> std::convertible_to<std::string>;
 };
 #define RETORT_STUDENT_MESSAGE                                                                                            \
   "retort: the student slot needs a student policy: `using role = retort::role::student`, `answer(pass, batch)`, "         \
-  "`parameters()`, `network()`, `result()`, `visit_state(f)` and `describe()`; see retort/student/trainable.hpp"
+  "`parameters()`, `network()`, `result()`, `visit_state(visitor)` and `describe()`; see retort/student/trainable.hpp"
 
 /// A censor decides what is withheld, re-weighted or gated. Members: `using role = retort::role::censor`, `describe()` and
 /// `apply(exchange)`, which may set weights, temperatures and extras; a learned one adds `prepare`, `objective(exchange,
@@ -108,7 +103,7 @@ concept CensorPolicy = requires(const P& p) {
 /// through the teacher), `describe()`, and `template <class T, class B, class Data> State`, made from `(policy, const Setup<B>&, const
 /// Data&)`, with `using batch_type` (source::Batch<T, Rank>: inputs, labels or none, positions in the data set or none), `void
 /// begin(std::uint64_t pass)`, `bool next(batch_type&)` (false at the end of the pass; the memory stays the state's) and `index_t
-/// batches()`, at least 1; optionally `take_turn` and `visit_state(f)`. See retort/source/dataset.hpp and generator.hpp.
+/// batches()`, at least 1; optionally `take_turn` and `visit_state(visitor)`. See retort/source/dataset.hpp and generator.hpp.
 template <class P>
 concept SourcePolicy = requires(const P& p) {
   typename P::role;

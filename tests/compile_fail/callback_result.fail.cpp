@@ -1,5 +1,5 @@
 // expect: retort: a hook of a callback returns bool (true stops the run) or nothing; see
-// expect: retort: a number in visit_state is a double or a std::uint64_t; see retort/train/checkpoint.hpp
+// expect: retort: a number in visit_state is a double or a std::uint64_t; see retort/core/state.hpp
 #include "prelude.hpp"
 struct Patience {
   float best = 0;

@@ -6,7 +6,7 @@ struct Sign {
   template <class T, class B>
   struct State {
     template <class F>
-    void visit(F&&) {}
+    void visit_state(F&&) {}
   };
   template <class T, class B>
   State<T, B> make(std::span<const ParameterRef<T>>) const { return {}; }

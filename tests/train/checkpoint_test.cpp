@@ -180,7 +180,7 @@ TEST_CASE("a checkpoint holds the whole epoch, also what callbacks behind it mad
   train({.epochs = 9}, "", {.save = last, .save_every = 5, .stop_after = 3});
   const CheckpointReader reader(last);
   std::uint64_t epoch = 0;
-  reader.loader()("epoch", epoch);
+  reader.read("epoch", epoch);
   CHECK(epoch == 3);
 }
 

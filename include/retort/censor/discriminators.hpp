@@ -4,6 +4,7 @@
 #include <optional>
 #include <retort/autograd/ops_graph.hpp>
 #include <retort/autograd/ops_matrix.hpp>
+#include <retort/core/state.hpp>
 #include <retort/functor/pair.hpp>
 #include <retort/loss/cross_entropy.hpp>
 #include <retort/loss/evaluate.hpp>
@@ -78,10 +79,9 @@ class Discriminators {
     return sum_of(tape, value, real(tape, judge_edges(pass, seen, seen.student_embedding)), real(tape, judge_graph(pass, seen.student_embedding, seen.teacher_embedding)),
                   real(tape, judge_graph(pass, seen.student_embedding, seen.student_embedding)), fake(tape, judge_graph(pass, seen.teacher_embedding, seen.student_embedding)));
   }
-  template <class F>
-  void visit_state(F&& f) {
-    for (auto& [name, view] : nn::tensors_of<scalar>(*state_)) f(name, view);
-    learner_->visit_state([&](const std::string& name, auto&& target) { f("optimizer." + name, target); });
+  void visit_state(const StateVisitor& visit) {
+    for (auto& [name, view] : nn::tensors_of<scalar>(*state_)) visit(name, view);
+    learner_->visit_state(visit.under("optimizer."));
   }
   std::string describe() const { return "discriminators of logits, edges and the graph, " + options_.optimizer.describe(); }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <retort/censor/penalty.hpp>
+#include <retort/core/state.hpp>
 #include <retort/method/roles.hpp>
 #include <retort/nn/network.hpp>
 #include <retort/train/learner.hpp>
@@ -165,12 +166,11 @@ class Guide {
     return s;
   }
 
-  template <class F>
-  void visit_state(F&& f) {
-    for (auto& [name, view] : network_->tensors()) f("network." + name, view);
-    learner_->visit_state([&](const std::string& name, auto&& target) { f("optimizer." + name, target); });
-    if constexpr (requires { options_.penalty.price.visit_state(f); })
-      options_.penalty.price.visit_state([&](const std::string& name, auto&& target) { f("price." + name, target); });
+  void visit_state(const StateVisitor& visit) {
+    for (auto& [name, view] : network_->tensors()) visit("network." + name, view);
+    learner_->visit_state(visit.under("optimizer."));
+    if constexpr (requires { options_.penalty.price.visit_state(visit); })
+      options_.penalty.price.visit_state(visit.under("price."));
   }
   std::string describe() const {
     return "guide " + net_.describe() + " of " + Input::describe() + ", " + options_.penalty.describe() + ", " + options_.phases.describe() +

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <retort/core/error.hpp>
+#include <retort/core/state.hpp>
 #include <string>
 
 namespace retort::censor {
@@ -58,12 +59,11 @@ struct DualAscent {
     memory.sum += excess;
     ++memory.turns;
   }
-  template <class F>
-  void visit_state(F&& f) {
-    f("price", memory.price);
-    f("sum", memory.sum);
-    f("turns", memory.turns);
-    f("epoch", memory.epoch);
+  void visit_state(const StateVisitor& visit) {
+    visit("price", memory.price);
+    visit("sum", memory.sum);
+    visit("turns", memory.turns);
+    visit("epoch", memory.epoch);
   }
   void validate() const {
     require<value_error>(start >= 0 && rate > 0 && restart >= 0, "censor::DualAscent: expected start >= 0, rate > 0 and restart >= 0, got ", start,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <retort/core/state.hpp>
 #include <retort/defense/vaccine.hpp>
 
 namespace retort::defense {
@@ -88,9 +89,8 @@ class ShufflingVaccine {
       return value;
     }
     /// The images collected for the selection are not saved: a run resumed before the verdict collects anew.
-    template <class F>
-    void visit_state(F&& f) {
-      if constexpr (requires { inner_.visit_state(f); }) inner_.visit_state(f);
+    void visit_state(const StateVisitor& visit) {
+      if constexpr (requires { inner_.visit_state(visit); }) inner_.visit_state(visit);
     }
 
    private:

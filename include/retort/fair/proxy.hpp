@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <retort/core/state.hpp>
 #include <retort/fair/group_gap.hpp>
 #include <retort/student/trainable.hpp>
 #include <retort/train/learner.hpp>
@@ -129,11 +130,10 @@ class ProxyPlayer : public student::Trainable<nn::ProxyColumns<Net>, Backend> {
   /// The proxy, nodes x columns; there from the start of `fit`.
   View<const scalar, 2> proxy() const { return proxy_->value.view(); }
 
-  template <class F>
-  void visit_state(F&& f) {
-    base::visit_state(f);
-    f("proxy", proxy_->value.view().flat());
-    learner_->visit_state([&](const std::string& name, auto&& target) { f("proxy_optimizer." + name, target); });
+  void visit_state(const StateVisitor& visit) {
+    base::visit_state(visit);
+    visit("proxy", proxy_->value.view().flat());
+    learner_->visit_state(visit.under("proxy_optimizer."));
   }
   std::string describe() const { return retort::detail::concat(base::describe(), " against a proxy of bias, ", options_.steps, " step(s) of ", options_.optimizer.describe()); }
 

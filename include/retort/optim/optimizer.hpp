@@ -1,5 +1,5 @@
 #pragma once
-// Optimisers in two phases: an aggregate of hyper-parameters without a backend, and `State<T, B>` with the moments.
+// Optimisers in two phases: an aggregate of hyper-parameters without a backend, and `State<T, B>` with the moments and a `visit_state`.
 // One contract: `opt.step(state, backend, parameters, lr)` consumes the gradients (their slots become unwritten);
 // parameters that no gradient reached stay as they are.
 
@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <retort/autograd/hvp.hpp>
 #include <retort/core/finite.hpp>
+#include <retort/core/state.hpp>
 #include <retort/functor/optimizer.hpp>
 #include <retort/optim/schedule.hpp>
 #include <span>
@@ -173,9 +174,8 @@ struct Sgd {
   struct State {
     std::vector<Tensor<T, 1, B>> velocity;  ///< empty without momentum
     detail::UpdateTable<T, B> table;
-    template <class F>
-    void visit(F&& f) {
-      for (std::size_t i = 0; i < velocity.size(); ++i) f("velocity." + std::to_string(i), velocity[i].view());
+    void visit_state(const StateVisitor& visit) {
+      for (std::size_t i = 0; i < velocity.size(); ++i) visit("velocity." + std::to_string(i), velocity[i].view());
     }
   };
   template <class T, class B>
@@ -200,13 +200,12 @@ struct AdamState {
   std::vector<Tensor<T, 1, B>> m, v;
   double steps = 0;
   UpdateTable<T, B> table{};
-  template <class F>
-  void visit(F&& f) {
+  void visit_state(const StateVisitor& visit) {
     for (std::size_t i = 0; i < m.size(); ++i) {
-      f("m." + std::to_string(i), m[i].view());
-      f("v." + std::to_string(i), v[i].view());
+      visit("m." + std::to_string(i), m[i].view());
+      visit("v." + std::to_string(i), v[i].view());
     }
-    f("steps", steps);
+    visit("steps", steps);
   }
 };
 

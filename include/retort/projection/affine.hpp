@@ -68,17 +68,16 @@ class Affine {
   /// that is missing, truncated or corrupt; a loaded one whose widths are not `in` and `out` is a checkpoint_error.
   void save(const std::string& path) const {
     CheckpointWriter writer;
-    writer("projection.matrix", View<const double, 1>{matrix_.data(), {matrix_.size()}});
-    writer("projection.shift", View<const double, 1>{shift_.data(), {shift_.size()}});
+    writer.add("projection.matrix", View<const double, 1>{matrix_.data(), {matrix_.size()}});
+    writer.add("projection.shift", View<const double, 1>{shift_.data(), {shift_.size()}});
     writer.commit(path);
   }
   static Affine load(const std::string& path, index_t in, index_t out) {
     const CheckpointReader reader(path);
     Tensor<double, 2> w(Shape{in, out});
     Tensor<double, 1> b(Shape{out});
-    const auto read = reader.loader();
-    read("projection.matrix", w.view().flat());
-    read("projection.shift", b.view());
+    reader.read("projection.matrix", w.view().flat());
+    reader.read("projection.shift", b.view());
     return {std::move(w), std::move(b)};
   }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <retort/core/state.hpp>
 #include <retort/loss/cross_entropy.hpp>
 #include <retort/source/generator_networks.hpp>
 #include <retort/source/inversion.hpp>
@@ -139,12 +140,11 @@ class ContrastiveInversion {
       this->finish(batch);
       return this->lowest_;
     }
-    template <class F>
-    void visit_state(F&& f) {
-      base::visit_state(f);
-      bank_.visit_state([&](const std::string& name, auto&& target) { f("bank." + name, target); });
-      for (auto& [name, view] : head_.tensors()) f("head." + name, view);
-      head_learner_.visit_state([&](const std::string& name, auto&& target) { f("head.optimizer." + name, target); });
+    void visit_state(const StateVisitor& visit) {
+      base::visit_state(visit);
+      bank_.visit_state(visit.under("bank."));
+      for (auto& [name, view] : head_.tensors()) visit("head." + name, view);
+      head_learner_.visit_state(visit.under("head.optimizer."));
     }
 
    private:

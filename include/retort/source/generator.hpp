@@ -1,5 +1,6 @@
 #pragma once
 
+#include <retort/core/state.hpp>
 #include <retort/source/dataset.hpp>
 #include <retort/source/generator_networks.hpp>
 #include <retort/source/synthesis.hpp>
@@ -90,10 +91,9 @@ class Generator {
       make(batch);
       return number;
     }
-    template <class F>
-    void visit_state(F&& f) {
-      for (auto& [name, view] : policy_->network().tensors()) f(name, view);
-      learner_.visit_state(f);
+    void visit_state(const StateVisitor& visit) {
+      for (auto& [name, view] : policy_->network().tensors()) visit(name, view);
+      learner_.visit_state(visit);
     }
 
    private:

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstring>
 #include <limits>
+#include <retort/core/state.hpp>
 #include <retort/source/dataset.hpp>
 #include <retort/source/pool.hpp>
 #include <retort/source/synthesis.hpp>
@@ -48,9 +50,8 @@ class PooledState {
     draw(batch);
     return true;
   }
-  template <class F>
-  void visit_state(F&& f) {
-    pool_.visit_state([&](const std::string& name, auto&& target) { f("pool." + name, target); });
+  void visit_state(const StateVisitor& visit) {
+    pool_.visit_state(visit.under("pool."));
   }
 
  protected:
@@ -100,14 +101,14 @@ class PooledState {
 };
 
 /// Forgets what an optimiser's moments have gathered: its next problem is another one.
-template <class L>
-void restart(L& learner) {
-  learner.visit_state([](const std::string&, auto&& target) {
-    if constexpr (requires { target.begin(); })
-      std::fill(target.begin(), target.end(), 0);
-    else
-      target = 0;
-  });
+template <class Optimizer, class T, class B>
+void restart(Learner<Optimizer, T, B>& learner) {
+  struct Zero final : StateSink {
+    void tensor(const std::string&, StateKind kind, void* data, std::size_t count) override { std::memset(data, 0, count * state_bytes(kind)); }
+    void text(const std::string&, std::string& value) override { value.clear(); }
+  } zero;
+  OnHost<B> to(zero);
+  learner.visit_state(StateVisitor(to));
 }
 
 }  // namespace detail

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <retort/core/rng.hpp>
+#include <retort/core/state.hpp>
 #include <retort/core/tensor.hpp>
 #include <vector>
 
@@ -33,10 +34,9 @@ class Ring {
   const T* row(std::size_t table, index_t at) const { return tables_[table].view().row(at); }
   /// A row drawn by lot.
   index_t draw(Rng& rng) const { return static_cast<index_t>(rng.below(static_cast<std::uint64_t>(size()))); }
-  template <class F>
-  void visit_state(F&& f) {
-    for (std::size_t k = 0; k < tables_.size(); ++k) f("table" + std::to_string(k), tables_[k].view().flat());
-    f("total", total_);
+  void visit_state(const StateVisitor& visit) {
+    for (std::size_t k = 0; k < tables_.size(); ++k) visit("table" + std::to_string(k), tables_[k].view().flat());
+    visit("total", total_);
   }
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <retort/core/state.hpp>
 #include <retort/student/trainable.hpp>
 
 namespace retort::student {
@@ -26,10 +27,9 @@ class Ema : public Trainable<Architecture, Backend> {
         to_[i].second.data[k] = keep * to_[i].second.data[k] + (1 - keep) * from_[i].second.data[k];
   }
   network_type& result() { return average_; }
-  template <class F>
-  void visit_state(F&& f) {
-    base::visit_state(f);
-    for (auto& [name, view] : average_.tensors()) f("average." + name, view);
+  void visit_state(const StateVisitor& visit) {
+    base::visit_state(visit);
+    for (auto& [name, view] : average_.tensors()) visit("average." + name, view);
   }
 
  private:

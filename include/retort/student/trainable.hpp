@@ -1,5 +1,6 @@
 #pragma once
 
+#include <retort/core/state.hpp>
 #include <retort/method/roles.hpp>
 #include <retort/nn/network.hpp>
 
@@ -25,9 +26,8 @@ class Trainable {
   /// The network whose answers count after training.
   network_type& result() { return *network_; }
   /// Everything a checkpoint must hold beside the optimiser's state.
-  template <class F>
-  void visit_state(F&& f) {
-    for (auto& [name, view] : network_->tensors()) f(name, view);
+  void visit_state(const StateVisitor& visit) {
+    for (auto& [name, view] : network_->tensors()) visit(name, view);
   }
   std::string describe() const { return network_->describe(); }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <retort/core/state.hpp>
 #include <retort/loss/evaluate.hpp>
 #include <retort/student/trainable.hpp>
 
@@ -78,12 +79,11 @@ class TwoChannel : public Trainable<Architecture, Backend> {
       p.slot->written = true;
     }
   }
-  template <class F>
-  void visit_state(F&& f) {
-    base::visit_state(f);
+  void visit_state(const StateVisitor& visit) {
+    base::visit_state(visit);
     for (std::size_t i = 0; i < channels_.size(); ++i) {
-      f("task_velocity." + std::to_string(i), channels_[i].task.view());
-      f("distillation_velocity." + std::to_string(i), channels_[i].distillation.view());
+      visit("task_velocity." + std::to_string(i), channels_[i].task.view());
+      visit("distillation_velocity." + std::to_string(i), channels_[i].distillation.view());
     }
   }
   std::string describe() const {

@@ -67,7 +67,7 @@ class Embedding {
   /// of samples, data_error for a store that cannot be written.
   template <class T, class B, class Data>
   void prepare(const Setup<B>& setup, const Data& data) {
-    require<value_error>(!data::is_augmented<Data>, "teacher::Embedding: the data is augmented, so one target per sample cannot be right");
+    detail::require_fixed_inputs<Data>("teacher::Embedding");
     require<shape_error>(options_.embeddings.empty() || options_.embeddings.extent(0) == setup.samples, "teacher::Embedding: embeddings ",
                          to_string(options_.embeddings.shape), " for a data set of ", setup.samples);
     Tensor<float, 2> own;
@@ -115,17 +115,17 @@ class Embedding {
       const CheckpointReader reader(options_.store);
       if (reader.text("recipe") == recipe) {
         double width = 0;
-        reader.loader()("width", width);
+        reader.read("width", width);
         Tensor<float, 2> z(Shape{set.size(), static_cast<index_t>(width)});
-        reader.loader()("embeddings", z.view().flat());
+        reader.read("embeddings", z.view().flat());
         return z;
       }
     }
     Tensor<float, 2> z = embeddings_of<Tag>(network, set, backend);
     CheckpointWriter writer;
-    writer("recipe", recipe);
-    writer("width", static_cast<double>(z.extent(1)));
-    writer("embeddings", z.view().flat());
+    writer.add("recipe", recipe);
+    writer.add("width", static_cast<double>(z.extent(1)));
+    writer.add("embeddings", z.view().flat());
     writer.commit(options_.store);
     return z;
   }

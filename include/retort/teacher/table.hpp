@@ -1,9 +1,23 @@
 #pragma once
 
 #include <retort/core/error.hpp>
+#include <retort/data/gather.hpp>
 #include <retort/nn/layer.hpp>
 
 namespace retort::teacher::detail {
+
+/// What a teacher asks that has one answer per sample. Throws value_error for augmented data.
+template <class Data>
+void require_fixed_inputs(const char* who) {
+  require<value_error>(!data::is_augmented<Data>, who, ": the data is augmented, so one answer per sample cannot be right; use teacher::Frozen or drop "
+                       "the augmentation");
+}
+/// The same, with `rows` answers that came from elsewhere. Throws shape_error for a data set of another size.
+template <class Data>
+void require_answers(const char* who, index_t rows, index_t samples) {
+  require_fixed_inputs<Data>(who);
+  require<shape_error>(rows == samples, who, ": ", rows, " rows for a data set of ", samples);
+}
 
 /// The rows `ids` of a table as a constant of the pass. Throws value_error for an id that is not in the table.
 template <class T, class B, class U>

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iostream>
 #include <retort/core/finite.hpp>
+#include <retort/core/state.hpp>
 #include <retort/predict/logits.hpp>
 #include <retort/train/metrics.hpp>
 #include <retort/train/report.hpp>
@@ -112,11 +113,10 @@ class EarlyStopping {
   void on_train_end(S& session) {
     require<value_error>(started_ != 0 || session.options().epochs == 0, "EarlyStopping: no callback before it recorded a metric '", options_.metric, "'");
   }
-  template <class F>
-  void visit_state(F&& f) {
-    f("best", best_);
-    f("bad", bad_);
-    f("started", started_);
+  void visit_state(const StateVisitor& visit) {
+    visit("best", best_);
+    visit("bad", bad_);
+    visit("started", started_);
   }
 
  private:

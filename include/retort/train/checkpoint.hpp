@@ -3,7 +3,7 @@
 // a kill at any moment leaves either the old file or the new one. Read completely and verified before anything is touched.
 //
 // Layout, little-endian: "RETORTCK", u32 version, u64 payload bytes, payload, u64 checksum (FNV-1a over the payload).
-// Payload: entries of u32 name bytes, name, u8 kind, u64 count, data. Kinds: 0 text, 1 f64, 2 f32, 3 u64.
+// Payload: entries of u32 name bytes, name, u8 kind (StateKind), u64 count, data.
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@
 #include <fstream>
 #include <map>
 #include <retort/core/error.hpp>
-#include <retort/core/view.hpp>
+#include <retort/core/state.hpp>
 #include <retort/data/file.hpp>
 #include <string>
 
@@ -25,54 +25,27 @@ static_assert(std::endian::native == std::endian::little, "retort: checkpoints a
 
 namespace detail {
 
-enum class EntryKind : std::uint8_t { text, f64, f32, u64 };
-template <class T>
-constexpr EntryKind entry_kind() {
-  if constexpr (std::is_same_v<T, double>) return EntryKind::f64;
-  if constexpr (std::is_same_v<T, float>) return EntryKind::f32;
-  if constexpr (std::is_same_v<T, std::uint64_t>) return EntryKind::u64;
-  return EntryKind::text;
-}
-
 inline std::uint64_t checksum(const char* data, std::size_t bytes) {
   std::uint64_t h = 14695981039346656037ull;
   for (std::size_t i = 0; i < bytes; ++i) h = (h ^ static_cast<unsigned char>(data[i])) * 1099511628211ull;
   return h;
 }
 
-/// A visitor of state that lets `f` see views of host memory: on a device backend, copies that go back after a change.
-template <class B, class F>
-auto on_host(F&& f) {
-  return [&f](const std::string& name, auto&& target) {
-    if constexpr (!B::host_accessible && requires { target.data; target.shape; }) {
-      using T = std::remove_cvref_t<decltype(*target.data)>;
-      std::vector<T> values(static_cast<std::size_t>(target.size()));
-      B::copy(values.data(), target.data, values.size() * sizeof(T));
-      f(name, View<T, 1>{values.data(), {target.size()}});
-      B::copy(target.data, values.data(), values.size() * sizeof(T));
-    } else {
-      f(name, target);
-    }
-  };
-}
 }  // namespace detail
 
-/// Collects entries; a visitor for `visit_state`. `commit(path)` writes them. Throws data_error when the file system
-/// refuses; the file at `path` is then as before.
-class CheckpointWriter {
+/// Collects what a StateVisitor is shown; `commit(path)` writes it. Throws data_error when the file system refuses; the file at
+/// `path` is then as before.
+class CheckpointWriter final : public StateSink {
  public:
+  void tensor(const std::string& name, StateKind kind, void* data, std::size_t count) override { entry(name, kind, data, count); }
+  void text(const std::string& name, std::string& value) override { entry(name, StateKind::text, value.data(), value.size()); }
+  /// The same for what nobody will read back into the same place.
+  void add(const std::string& name, const std::string& value) { entry(name, StateKind::text, value.data(), value.size()); }
+  void add(const std::string& name, double value) { entry(name, StateKind::f64, &value, 1); }
   template <class T>
-  void operator()(const std::string& name, View<T, 1> values) {
-    entry(name, detail::entry_kind<std::remove_const_t<T>>(), values.data, static_cast<std::size_t>(values.size()), sizeof(T));
+  void add(const std::string& name, View<T, 1> values) {
+    entry(name, state_kind<std::remove_const_t<T>>, values.data, static_cast<std::size_t>(values.size()));
   }
-  void operator()(const std::string& name, const double& value) { entry(name, detail::EntryKind::f64, &value, 1, sizeof value); }
-  void operator()(const std::string& name, const std::uint64_t& value) { entry(name, detail::EntryKind::u64, &value, 1, sizeof value); }
-  template <class N>
-    requires std::is_arithmetic_v<N>
-  void operator()(const std::string&, const N&) {
-    static_assert(sizeof(N) == 0, "retort: a number in visit_state is a double or a std::uint64_t; see retort/train/checkpoint.hpp");
-  }
-  void operator()(const std::string& name, const std::string& text) { entry(name, detail::EntryKind::text, text.data(), text.size(), 1); }
 
   void commit(const std::string& path) const {
     const std::string temporary = path + ".tmp";
@@ -104,14 +77,14 @@ class CheckpointWriter {
   }
 
  private:
-  void entry(const std::string& name, detail::EntryKind kind, const void* data, std::size_t count, std::size_t size) {
+  void entry(const std::string& name, StateKind kind, const void* data, std::size_t count) {
     const auto length = static_cast<std::uint32_t>(name.size());
     const std::uint64_t n = count;
     payload_.append(reinterpret_cast<const char*>(&length), sizeof length);
     payload_ += name;
     payload_ += static_cast<char>(kind);
     payload_.append(reinterpret_cast<const char*>(&n), sizeof n);
-    payload_.append(static_cast<const char*>(data), count * size);
+    payload_.append(static_cast<const char*>(data), count * state_bytes(kind));
   }
   std::string payload_;
 };
@@ -126,12 +99,12 @@ class CheckpointReader {
     constexpr std::size_t header = 8 + 4 + 8;
     require<data_error>(file_.size() >= header + 8 && file_.compare(0, 8, "RETORTCK") == 0, "checkpoint '", path,
                         "': no checkpoint header at byte 0 (", file_.size(), " bytes)");
-    const auto version = read<std::uint32_t>(8);
+    const auto version = value_at<std::uint32_t>(8);
     require<data_error>(version == 1, "checkpoint '", path, "': expected version 1 at byte 8, got ", version);
-    const auto bytes = read<std::uint64_t>(12);
+    const auto bytes = value_at<std::uint64_t>(12);
     require<data_error>(bytes == file_.size() - header - 8, "checkpoint '", path, "': the header promises ", bytes,
                         " bytes of payload, the file holds ", file_.size() - header - 8);
-    require<data_error>(detail::checksum(file_.data() + header, bytes) == read<std::uint64_t>(header + bytes), "checkpoint '", path,
+    require<data_error>(detail::checksum(file_.data() + header, bytes) == value_at<std::uint64_t>(header + bytes), "checkpoint '", path,
                         "': checksum mismatch at byte ", header + bytes, "; the file is corrupt");
     for (std::size_t at = header, end = header + bytes; at < end;) {
       auto take = [&](std::size_t n) {
@@ -139,80 +112,91 @@ class CheckpointReader {
         at += n;
         return at - n;
       };
-      const auto length = read<std::uint32_t>(take(4));
+      const auto length = value_at<std::uint32_t>(take(4));
       const std::size_t name = take(length);
-      const auto kind = static_cast<detail::EntryKind>(file_[take(1)]);
-      const auto count = read<std::uint64_t>(take(8));
-      const std::size_t size = kind == detail::EntryKind::text ? 1 : kind == detail::EntryKind::f32 ? 4 : 8;
+      const auto kind = static_cast<StateKind>(file_[take(1)]);
+      const auto count = value_at<std::uint64_t>(take(8));
+      const std::size_t size = state_bytes(kind);
       require<data_error>(count <= (end - at) / size, "checkpoint '", path, "': entry at byte ", at, " leaves the payload");
       entries_[file_.substr(name, length)] = {kind, count, take(count * size)};
     }
   }
 
-  /// A visitor that checks that an entry of the right kind and size exists. Throws checkpoint_error.
-  auto checker() const {
-    return [this](const std::string& name, const auto& target) { locate(name, target); };
-  }
-  /// A visitor that copies entries into place; run `checker` over everything first.
-  auto loader() const {
-    return [this](const std::string& name, auto&& target) {
-      const Entry& e = locate(name, target);
-      if constexpr (requires { target.data; target.shape; })
-        std::memcpy(target.data, file_.data() + e.offset, static_cast<std::size_t>(target.size()) * sizeof(*target.data));
-      else if constexpr (std::is_same_v<std::remove_cvref_t<decltype(target)>, std::string>)
-        target = file_.substr(e.offset, e.count);
-      else
-        std::memcpy(&target, file_.data() + e.offset, sizeof target);
-    };
+  /// Checks, for what a StateVisitor is shown, that an entry of the right kind and size exists. Throws checkpoint_error.
+  class Checker final : public StateSink {
+   public:
+    explicit Checker(const CheckpointReader& reader) : reader_(&reader) {}
+    void tensor(const std::string& name, StateKind kind, void*, std::size_t count) override { reader_->find(name, kind, count); }
+    void text(const std::string& name, std::string&) override { reader_->find(name, StateKind::text); }
+
+   private:
+    const CheckpointReader* reader_;
+  };
+  /// Copies entries into place; let a Checker see everything first.
+  class Loader final : public StateSink {
+   public:
+    explicit Loader(const CheckpointReader& reader) : reader_(&reader) {}
+    void tensor(const std::string& name, StateKind kind, void* data, std::size_t count) override {
+      std::memcpy(data, reader_->file_.data() + reader_->find(name, kind, count).offset, count * state_bytes(kind));
+    }
+    void text(const std::string& name, std::string& value) override { value = reader_->text(name); }
+
+   private:
+    const CheckpointReader* reader_;
+  };
+  /// Reads one flat tensor or number. Throws checkpoint_error when it is not there, or of another type or size.
+  template <class Target>
+  void read(const std::string& name, Target&& target) const {
+    Loader loader(*this);
+    StateVisitor{loader}(name, target);
   }
   /// The text entry of that name. Throws checkpoint_error when there is none.
   std::string text(const std::string& name) const {
-    const Entry& e = find(name);
+    const Entry& e = find(name, StateKind::text);
     return file_.substr(e.offset, e.count);
   }
 
  private:
   struct Entry {
-    detail::EntryKind kind;
+    StateKind kind;
     std::uint64_t count;
     std::size_t offset;
   };
   template <class U>
-  U read(std::size_t at) const {
+  U value_at(std::size_t at) const {
     U value;
     std::memcpy(&value, file_.data() + at, sizeof value);
     return value;
   }
-  const Entry& find(const std::string& name) const {
+  /// The entry, which holds `count` values; a text as many as it likes.
+  const Entry& find(const std::string& name, StateKind kind, std::size_t count = 0) const {
     const auto it = entries_.find(name);
     require<checkpoint_error>(it != entries_.end(), "checkpoint '", path_, "' has no entry '", name, "' that this run needs");
-    return it->second;
-  }
-  template <class Target>
-  const Entry& locate(const std::string& name, const Target& target) const {
-    const Entry& e = find(name);
-    if constexpr (requires { target.data; target.shape; }) {
-      require<checkpoint_error>(e.kind == detail::entry_kind<std::remove_cvref_t<decltype(*target.data)>>(), "checkpoint '", path_, "': '",
-                                name, "' is of another element type");
-      require<checkpoint_error>(static_cast<index_t>(e.count) == target.size(), "checkpoint '", path_, "': '", name, "' has ", e.count,
-                                " values, this run needs ", target.size());
-    } else {
-      require<checkpoint_error>(e.kind == detail::entry_kind<Target>(), "checkpoint '", path_, "': '", name, "' is of another type");
-    }
+    const Entry& e = it->second;
+    require<checkpoint_error>(e.kind == kind, "checkpoint '", path_, "': '", name, "' is of another type");
+    require<checkpoint_error>(kind == StateKind::text || e.count == count, "checkpoint '", path_, "': '", name, "' has ", e.count,
+                              " values, this run needs ", count);
     return e;
   }
   std::string path_, file_;
   std::map<std::string, Entry> entries_;
 };
 
+namespace detail {
+template <class Network>
+void show_network(Network& network, StateSink& sink) {
+  OnHost<typename Network::context> host(sink);
+  for (auto& [name, view] : network.tensors()) StateVisitor{host}(name, view);
+}
+}  // namespace detail
+
 /// Writes a network's parameters and buffers (running statistics) to a file, with its description. Throws data_error when the
 /// file system refuses; the file at `path` is then as before.
 template <class Network>
 void save_network(Network& network, const std::string& path) {
   CheckpointWriter writer;
-  writer("architecture", network.describe());
-  const auto visit = detail::on_host<typename Network::context>(writer);
-  for (auto& [name, view] : network.tensors()) visit(name, view);
+  writer.add("architecture", network.describe());
+  detail::show_network(network, writer);
   writer.commit(path);
 }
 /// Reads them into a network of the same architecture and scalar type. Throws data_error when the file is missing or damaged,
@@ -222,11 +206,10 @@ void load_network(Network& network, const std::string& path) {
   const CheckpointReader reader(path);
   require<checkpoint_error>(reader.text("architecture") == network.describe(), "load_network: '", path, "' holds ", reader.text("architecture"),
                             ", the network is ", network.describe());
-  const auto check = reader.checker();
-  const auto load = reader.loader();
-  const auto visit = detail::on_host<typename Network::context>(load);
-  for (auto& [name, view] : network.tensors()) check(name, view);
-  for (auto& [name, view] : network.tensors()) visit(name, view);
+  CheckpointReader::Checker check(reader);
+  CheckpointReader::Loader load(reader);
+  detail::show_network(network, check);
+  detail::show_network(network, load);
 }
 
 }  // namespace retort

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <chrono>
 #include <retort/core/finite.hpp>
+#include <retort/core/state.hpp>
 #include <retort/loss/describe.hpp>
 #include <retort/method/distiller.hpp>
 #include <retort/train/checkpoint.hpp>
@@ -58,9 +59,9 @@ concept OptimizerFor = requires(const O& o, B& backend, std::span<const Paramete
 
 /// A training run as callbacks see it. A callback is any object with some of
 /// `on_train_begin(session)`, `on_step(session)`, `on_epoch_end(session)`, `on_train_end(session)` (each may return bool:
-/// true stops the run) and `visit_state(f)`, through which its own state enters checkpoints: `f(name, value)` for each double,
-/// std::uint64_t, std::string or View of numbers. A callback that is used for several runs forgets the last one in
-/// `on_train_begin`, unless `session.resumed()`: then its state is the checkpoint's.
+/// true stops the run) and `visit_state(visitor)`, through which its own state enters checkpoints: see core/state.hpp. A callback
+/// that is used for several runs forgets the last one in `on_train_begin`, unless `session.resumed()`: then its state is the
+/// checkpoint's.
 template <class Method, class Data, class Optimizer, class... Callbacks>
 class Session {
  public:
@@ -218,8 +219,8 @@ class Session {
 
   void write(const std::string& path) {
     CheckpointWriter writer;
-    writer("recipe", fingerprint());
-    writer("history", history_text());
+    writer.add("recipe", fingerprint());
+    writer.add("history", detail::history_text(report_.epochs));
     visit_state(writer);
     writer.commit(path);
   }
@@ -254,75 +255,38 @@ class Session {
         << sizeof(scalar);
     return out.str();
   }
-  template <class F>
-  void visit_state(F&& visitor) {
-    auto f = detail::on_host<context>(visitor);
-    auto under = [&](const std::string& prefix) {
-      return [&f, prefix](const std::string& name, auto&& target) { f(prefix + name, target); };
-    };
-    f("epoch", next_epoch_);
-    f("pass", pass_);
-    f("step", step_);
-    method_.student_policy().visit_state(under("student."));
+  void visit_state(StateSink& sink) {
+    OnHost<context> host(sink);
+    const StateVisitor visit(host);
+    visit("epoch", next_epoch_);
+    visit("pass", pass_);
+    visit("step", step_);
+    method_.student_policy().visit_state(visit.under("student."));
     if constexpr (Method::loss_is_learned)
-      for (auto& [name, view] : nn::tensors_of<scalar>(*method_.loss_state())) f("loss." + name, view);
-    learner_.visit_state(under("optimizer."));
-    check_visit(method_.censor_policy(), f);
-    check_visit(source_, f);
-    if constexpr (requires { method_.censor_policy().visit_state(f); }) method_.censor_policy().visit_state(under("censor."));
-    if constexpr (requires { source_.visit_state(f); }) source_.visit_state(under("source."));
+      for (auto& [name, view] : nn::tensors_of<scalar>(*method_.loss_state())) visit("loss." + name, view);
+    learner_.visit_state(visit.under("optimizer."));
+    visit_part(method_.censor_policy(), visit.under("censor."));
+    visit_part(source_, visit.under("source."));
     std::size_t i = 0;
-    std::apply([&](auto&... c) { (visit_callback(c, under("callback" + std::to_string(i++) + ".")), ...); }, callbacks_);
+    std::apply([&](auto&... c) { (visit_part(c, visit.under("callback" + std::to_string(i++) + ".")), ...); }, callbacks_);
   }
-  /// A visit_state that is there but does not fit would leave its numbers out of checkpoints.
-  template <class C, class F>
-  static void check_visit(C& c, F& f) {
-    static_assert(!detail::names_visit_state<C> || requires { c.visit_state(f); }, RETORT_HOOK_MESSAGE("template <class F> void visit_state(F&& f)"));
-  }
-  template <class C, class F>
-  static void visit_callback(C& c, F&& f) {
-    check_visit(c, f);
-    if constexpr (requires { c.visit_state(f); }) c.visit_state(f);
+  template <class C>
+  static void visit_part(C& c, const StateVisitor& visit) {
+    // one that is there but does not fit would leave its numbers out of checkpoints
+    static_assert(!detail::names_visit_state<C> || requires { c.visit_state(visit); }, RETORT_HOOK_MESSAGE("void visit_state(const StateVisitor& visit)"));
+    if constexpr (requires { c.visit_state(visit); }) c.visit_state(visit);
   }
   void load(const std::string& path) {
     const CheckpointReader reader(path);
     require<checkpoint_error>(reader.text("recipe") == fingerprint(), "checkpoint '", path, "' belongs to another run.\nIt was saved by:\n",
                               reader.text("recipe"), "\nThis run is:\n", fingerprint());
-    const auto history = parse_history(reader.text("history"));
-    visit_state(reader.checker());
-    visit_state(reader.loader());
-    report_.epochs = history;
+    auto history = detail::parse_history(reader.text("history"));
+    CheckpointReader::Checker check(reader);
+    CheckpointReader::Loader load(reader);
+    visit_state(check);
+    visit_state(load);
+    report_.epochs = std::move(history);
     resumed_ = true;
-  }
-  std::string history_text() const {
-    std::ostringstream out;
-    out << std::hexfloat;
-    for (const auto& r : report_.epochs) {
-      out << r.epoch << ' ' << r.loss << ' ' << r.learning_rate << ' ' << r.seconds;
-      for (const auto& [name, value] : r.metrics) out << ' ' << name << ' ' << value;
-      out << '\n';
-    }
-    return out.str();
-  }
-  static std::vector<EpochRecord> parse_history(const std::string& text) {
-    std::vector<EpochRecord> out;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
-      std::istringstream in(line);
-      auto number = [&] {  // operator>> does not read hexfloat
-        std::string word;
-        in >> word;
-        return std::strtod(word.c_str(), nullptr);
-      };
-      EpochRecord r;
-      in >> r.epoch;
-      r.loss = number();
-      r.learning_rate = number();
-      r.seconds = number();
-      for (std::string name; in >> name;) r.metrics.emplace_back(name, number());
-      out.push_back(std::move(r));
-    }
-    return out;
   }
 
   Method& method_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <retort/core/state.hpp>
 #include <retort/predict/logits.hpp>
 #include <retort/source/graph.hpp>
 #include <retort/train/metrics.hpp>
@@ -40,11 +41,10 @@ class KeepBest {
   /// The best value and its epoch, from 0; -1 before there is one.
   double best() const { return sign_ * best_; }
   int epoch() const { return static_cast<int>(epoch_); }
-  template <class F>
-  void visit_state(F&& f) {
-    f("best", best_);
-    f("epoch", epoch_);
-    for (std::size_t i = 0; i < saved_.size(); ++i) f("saved." + std::to_string(i), View<scalar, 1>{saved_[i].data(), {static_cast<index_t>(saved_[i].size())}});
+  void visit_state(const StateVisitor& visit) {
+    visit("best", best_);
+    visit("epoch", epoch_);
+    for (std::size_t i = 0; i < saved_.size(); ++i) visit("saved." + std::to_string(i), View<scalar, 1>{saved_[i].data(), {static_cast<index_t>(saved_[i].size())}});
   }
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <retort/core/state.hpp>
 #include <retort/optim/optimizer.hpp>
 
 namespace retort {
@@ -28,14 +29,13 @@ class Learner {
   void observe(double metric) { optimizer_.schedule.observe(metric); }
 
   const Optimizer& optimizer() const { return optimizer_; }
-  template <class F>
-  void visit_state(F&& f) {
-    state_.visit(f);
+  void visit_state(const StateVisitor& visit) {
+    state_.visit_state(visit);
     if (auto* plateau = std::get_if<optim::ReduceOnPlateau>(&optimizer_.schedule.rule)) {
-      f("plateau.factor", plateau->memory.factor);
-      f("plateau.best", plateau->memory.best);
-      f("plateau.bad", plateau->memory.bad);
-      f("plateau.started", plateau->memory.started);
+      visit("plateau.factor", plateau->memory.factor);
+      visit("plateau.best", plateau->memory.best);
+      visit("plateau.bad", plateau->memory.bad);
+      visit("plateau.started", plateau->memory.started);
     }
   }
 

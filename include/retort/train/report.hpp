@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,5 +41,39 @@ struct Report {
     return epochs.empty() ? std::numeric_limits<double>::quiet_NaN() : epochs.back().metric(name);
   }
 };
+
+namespace detail {
+/// The history as a checkpoint keeps it: a line per epoch, numbers to the last bit.
+inline std::string history_text(const std::vector<EpochRecord>& epochs) {
+  std::ostringstream out;
+  out << std::hexfloat;
+  for (const auto& r : epochs) {
+    out << r.epoch << ' ' << r.loss << ' ' << r.learning_rate << ' ' << r.seconds;
+    for (const auto& [name, value] : r.metrics) out << ' ' << name << ' ' << value;
+    out << '\n';
+  }
+  return out.str();
+}
+inline std::vector<EpochRecord> parse_history(const std::string& text) {
+  std::vector<EpochRecord> out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream in(line);
+    auto number = [&] {  // operator>> does not read hexfloat
+      std::string word;
+      in >> word;
+      return std::strtod(word.c_str(), nullptr);
+    };
+    EpochRecord r;
+    in >> r.epoch;
+    r.loss = number();
+    r.learning_rate = number();
+    r.seconds = number();
+    for (std::string name; in >> name;) r.metrics.emplace_back(name, number());
+    out.push_back(std::move(r));
+  }
+  return out;
+}
+}  // namespace detail
 
 }  // namespace retort
