@@ -212,5 +212,5 @@ TEST_CASE("ReAugKD: bad input is a typed error, and the student is as it was") {
   Tensor<float, 2> labels(Shape{3, 5});
   for (index_t i = 0; i < 3; ++i) labels(i, 1) = 1;
   ReAugKd<teacher::Given<embedding>, StudentNet, embedding> few{{teacher::Given<embedding>(std::move(labels), Tensor<float, 2>(Shape{3, 8})), {.width = 3}}, student};
-  CHECK(::test::message_of<shape_error>([&] { fit(few, w.data.train, optimizer, w.options); }).find("answers for 3 samples, the data set has 350") != std::string::npos);
+  CHECK(::test::message_of<shape_error>([&] { fit(few, w.data.train, optimizer, w.options); }).find("3 rows for a data set of 350") != std::string::npos);
 }

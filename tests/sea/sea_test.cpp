@@ -120,13 +120,21 @@ TEST_CASE("an output that cannot be negative stops at the mean square of the tar
   CHECK(reached(nn::Linear{n, 1}) < 0.01 * floor);
 }
 
-TEST_CASE("a table of targets: rows that are not finite, and a data set of another size") {
+TEST_CASE("a table of targets: rows that are not finite, a data set of another size, and one that is augmented") {
   Network<StudentNet> student(student_net(2), 2);
   Distiller<teacher::Targets, student::Trainable<StudentNet>, loss::LogitMse<ElementMean>> method{teacher::Targets(test::randn<float>(Shape<2>{5, 2}, 1)), student};
   CHECK_THROWS_WITH_AS(fit(method, pool(4, 1), optim::Adam{}), "teacher::Targets: 5 rows for a data set of 4", shape_error);
   auto torn = test::randn<float>(Shape<2>{5, 2}, 1);
   torn.view()(3, 1) = std::nanf("");
   CHECK_THROWS_WITH_AS(teacher::Targets(std::move(torn)), "teacher::Targets: row 3 is not finite", value_error);
+
+  Cpu cpu;
+  const Dataset<4> images{Tensor<float, 4>(Shape{5, 2, 2, 1}), {0, 1, 0, 1, 0}, 2, "images"};
+  teacher::Targets table(test::randn<float>(Shape<2>{5, 2}, 1));
+  const Setup<Cpu> setup{cpu, 2, 5, 5, 0};
+  CHECK_NOTHROW(table.prepare<float>(setup, images));
+  CHECK_THROWS_WITH_AS(table.prepare<float>(setup, data::augmented(images, data::HorizontalFlip{})),
+                       "teacher::Targets: the data is augmented, so one answer per sample cannot be right; use teacher::Frozen or drop the augmentation", value_error);
 }
 
 TEST_CASE("finite differences through a student of convolutions, batch norms and the global maximum, on each regression loss") {

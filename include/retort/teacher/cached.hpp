@@ -24,8 +24,7 @@ class Cached {
   /// Fills the table. Throws value_error when the data is augmented: the answers would belong to other inputs.
   template <class T, class B, class Data>
   void prepare(const Setup<B>& setup, const Data& data) {
-    require<value_error>(!data::is_augmented<Data>, "teacher::Cached: the data is augmented, so one cached answer per sample "
-                         "cannot be right; use teacher::Frozen or drop the augmentation");
+    detail::require_fixed_inputs<Data>("teacher::Cached");
     const Tensor<T, 2> logits = predict_logits<T>(setup.backend, data, [&](Pass<T, B>& pass, const auto& batch) {
       return result_of(inner_.answer(pass, batch));
     });

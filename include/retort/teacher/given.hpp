@@ -40,9 +40,8 @@ class Given {
 
   /// Throws shape_error when the set has another number of samples than there are rows, value_error when it is augmented.
   template <class T, class B, class Data>
-  void prepare(const Setup<B>& setup, const Data& data) {
-    require<value_error>(!requires { data.policy; }, "teacher::Given: the data is augmented, the given answers belong to other inputs");
-    require<shape_error>(setup.samples == logits_.extent(0), "teacher::Given: answers for ", logits_.extent(0), " samples, the data set has ", setup.samples);
+  void prepare(const Setup<B>& setup, const Data&) {
+    detail::require_answers<Data>("teacher::Given", logits_.extent(0), setup.samples);
   }
   template <class T, class B, class E>
   auto answer(Pass<T, B>& pass, const E& batch) const {

@@ -41,7 +41,7 @@ class Projected {
   /// before stays.
   template <class T, class B, class Data>
   void prepare(const Setup<B>& setup, const Data& data) {
-    require<value_error>(!data::is_augmented<Data>, "teacher::Projected: the data is augmented, so one embedding per sample cannot be right");
+    detail::require_fixed_inputs<Data>("teacher::Projected");
     require<value_error>(options_.width >= 1, "teacher::Projected: give the width of the student's embedding, got ", options_.width);
     if constexpr (requires { inner_.template prepare<T>(setup, data); }) inner_.template prepare<T>(setup, data);
     Dataset<2> features{embeddings<T>(setup.backend, data), data::base(data).labels, setup.classes, "the teacher's embeddings"};

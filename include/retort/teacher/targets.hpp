@@ -1,7 +1,6 @@
 #pragma once
 
 #include <retort/core/finite.hpp>
-#include <retort/data/gather.hpp>
 #include <retort/method/roles.hpp>
 #include <retort/teacher/table.hpp>
 
@@ -24,8 +23,7 @@ class Targets {
   /// Throws shape_error for a data set of another size, value_error for an augmented one.
   template <class T, class B, class Data>
   void prepare(const Setup<B>& setup, const Data&) {
-    require<value_error>(!data::is_augmented<Data>, "teacher::Targets: the data is augmented, the rows belong to other inputs");
-    require<shape_error>(setup.samples == rows_.extent(0), "teacher::Targets: ", rows_.extent(0), " rows for a data set of ", setup.samples);
+    detail::require_answers<Data>("teacher::Targets", rows_.extent(0), setup.samples);
   }
   template <class T, class B, class E>
   Var<T, 2> answer(Pass<T, B>& pass, const E& batch) const {
