@@ -302,8 +302,8 @@ class Distiller {
     censor_.apply(exchange);
     switch (block) {
       case Block::student: {
-        check_hooks(exchange);
         auto value = evaluate_loss(exchange);
+        check_hooks(exchange, value);
         if constexpr (requires { censor_.add_to_student(exchange, loss_, value); }) value = censor_.add_to_student(exchange, loss_, value);
         const Outcome outcome(tape, value, progress, "the student's loss");
         tape.backward(value);
@@ -321,10 +321,9 @@ class Distiller {
     throw error("Distiller: the plan gives a turn to a block that this method's policies do not have");
   }
   /// A hook that is there but does not fit would never run.
-  template <class E>
-  void check_hooks(E& exchange) {
-    using V = decltype(evaluate_loss(exchange));
-    static_assert(!detail::names_add_to_student<Censor> || requires(V value) { censor_.add_to_student(exchange, loss_, value); },
+  template <class E, class V>
+  void check_hooks(E& exchange, const V& value) {
+    static_assert(!detail::names_add_to_student<Censor> || requires { censor_.add_to_student(exchange, loss_, value); },
                   RETORT_HOOK_MESSAGE("template <class E, class Loss, class V> V add_to_student(E& exchange, const Loss&, V value)"));
     static_assert(!detail::names_objective<Censor> || requires { censor_.objective(exchange, loss_); },
                   RETORT_HOOK_MESSAGE("template <class E, class Loss> auto objective(E& exchange, const Loss&)"));
