@@ -49,8 +49,9 @@ RETORT_NAMES(on_train_end);
 /// (gradients with respect to its inputs exist), `answer(pass, batch)` giving logits or an Output with taps, `describe()`
 /// (a text that names it in reports and checkpoints), and optionally `template <class T, class B, class Data> void prepare(const
 /// Setup<B>&, const Data&)`. `answer` is `template <class T, class B, class Q> auto answer(Pass<T, B>& pass, const Q& question)`, with
-/// the batch as `question.input` (a variable) and, for tables, `question.ids`; answers of one's own are memory of the tape,
-/// `pass.tape.allocate(Shape{n, classes})`, made a variable by `pass.tape.constant`. See retort/teacher/frozen.hpp and cached.hpp.
+/// the batch as `question.input` (a variable) and, for tables, `question.ids`; answers of one's own are memory of the tape that the
+/// host fills, on any backend: `pass.tape.constant(pass.tape.from_host(Shape{n, classes}, [&](View<T, 2> out) { ... }))`. See
+/// retort/teacher/frozen.hpp and cached.hpp.
 template <class P>
 concept TeacherPolicy = requires(const P& p) {
   typename P::role;
@@ -134,7 +135,7 @@ concept PredictorPolicy = requires {
   "retort: the predictor slot needs a predictor policy: `using role = retort::role::predictor` and "                       \
   "`answer(pass, network, batch)`; see retort/predict/student_only.hpp"
 
-/// An optimiser: hyper-parameters `lr`, `schedule`, `clip`, a `State<T, B>` with `visit(f)`, `make<T, B>(parameters)`, `step(state,
+/// An optimiser: hyper-parameters `lr`, `schedule`, `clip`, a `State<T, B>` with `visit_state(visitor)`, `make<T, B>(parameters)`, `step(state,
 /// backend, parameters, rate)`, which passes over parameters whose `slot->written` is false and sets it to false for the others,
 /// and `describe()`. See retort/optim/optimizer.hpp.
 template <class O>

@@ -109,6 +109,16 @@ TEST_CASE("probability mean: the mixed logits reproduce the mean probabilities a
   auto p = [&](Var<double, 2> z) { return softmax(tape, scale(tape, 1 / t, z)); };
   const auto pa = p(tape.constant(a.view())), pb = p(tape.constant(b.view())), pm = p(mixed);
   for (index_t i = 0; i < pm.size(); ++i) CHECK(pm.value.data[i] == doctest::Approx((pa.value.data[i] + pb.value.data[i]) / 2));
+
+  // members of one another's classes, and what the ensemble says of itself
+  Network<nn::Linear, Double<Cpu>> three(nn::Linear{4, 3}, 1), five(nn::Linear{4, 5}, 2);
+  using Frozen = teacher::Frozen<nn::Linear, Double<Cpu>>;
+  teacher::Ensemble<teacher::ProbabilityMean, Frozen, Frozen> unequal(teacher::ProbabilityMean{t}, Frozen(three), Frozen(five));
+  auto pass = Pass<double, Cpu>::frozen(tape);
+  const Question<Var<double, 2>> question{tape.constant(View<const double, 2>(a.view())), {}};
+  CHECK_THROWS_WITH_AS(unequal.answer(pass, question),
+                       "teacher::Ensemble: one member answers with (5, 3), another with (5, 5); an ensemble averages over the same classes", shape_error);
+  CHECK(unequal.describe().ends_with(", mean of probabilities at 4"));
 }
 
 TEST_CASE("same seed, same bits; threads change rounding only; double agrees with float") {

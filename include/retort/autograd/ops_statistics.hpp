@@ -31,26 +31,29 @@ Var<T, 1> statistics_distance(Tape<T, B>& tape, Var<T, 2> x, View<const T, 1> me
                        to_string(x.shape()), " against the statistics of ", mean.size(), " and ", variance.size(), " channels");
   T* mu = tape.template allocate_raw<T>(channels);
   T* sigma2 = tape.template allocate_raw<T>(channels);
-  T* slope = tape.template allocate_raw<T>(channels);
-  T* offset = tape.template allocate_raw<T>(channels);
   Kernels<B>::batch_norm_statistics(tape.backend(), x.value, mu, sigma2);
+  const auto of_channels = [&](const T* values) { return tape.on_host(View<const T, 1>{values, {channels}}); };
+  const auto means = of_channels(mu), variances = of_channels(sigma2), wanted_mean = tape.on_host(mean), wanted_variance = tape.on_host(variance);
   double mean_square = 0, variance_square = 0;
   for (index_t c = 0; c < channels; ++c) {
-    const double m = static_cast<double>(mu[c] - mean.data[c]), v = static_cast<double>(sigma2[c] - variance.data[c]);
+    const double m = static_cast<double>(means(c) - wanted_mean(c)), v = static_cast<double>(variances(c) - wanted_variance(c));
     mean_square += m * m;
     variance_square += v * v;
   }
   const double mean_norm = std::sqrt(mean_square), variance_norm = std::sqrt(variance_square);
   const double per_mean = mean_norm > 0 ? 1 / (mean_norm * static_cast<double>(rows)) : 0;
   const double per_variance = variance_norm > 0 ? 2 / (variance_norm * static_cast<double>(rows)) : 0;
-  for (index_t c = 0; c < channels; ++c) {
-    slope[c] = static_cast<T>(per_variance) * (sigma2[c] - variance.data[c]);
-    offset[c] = static_cast<T>(per_mean) * (mu[c] - mean.data[c]) - slope[c] * mu[c];
-  }
+  const auto slope_of = [&](index_t c) { return static_cast<T>(per_variance) * (variances(c) - wanted_variance(c)); };
+  const View<T, 1> slope = tape.from_host(Shape<1>{channels}, [&](View<T, 1> to) {
+    for (index_t c = 0; c < channels; ++c) to(c) = slope_of(c);
+  });
+  const View<T, 1> offset = tape.from_host(Shape<1>{channels}, [&](View<T, 1> to) {
+    for (index_t c = 0; c < channels; ++c) to(c) = static_cast<T>(per_mean) * (means(c) - wanted_mean(c)) - slope_of(c) * means(c);
+  });
   const View<T, 1> y = tape.allocate(Shape<1>{1});
   Kernels<B>::fill(tape.backend(), static_cast<T>(mean_norm + variance_norm), y);
   const Var<T, 1> out = tape.result(y, x.slot);
-  tape.record(detail::StatisticsDistanceRecord<T>{x, out, slope, offset});
+  tape.record(detail::StatisticsDistanceRecord<T>{x, out, slope.data, offset.data});
   return out;
 }
 

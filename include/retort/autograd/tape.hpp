@@ -114,6 +114,32 @@ class Tape {
   U* allocate_raw(index_t count) {
     return values_.template allocate<U>(count);
   }
+  /// Memory of the tape that the host fills: `fill(view)` writes all of it. On a device backend it is copied there, and the step
+  /// waits for that: for tables and decisions that the host makes.
+  template <class U = T, int Rank, class F>
+  View<U, Rank> from_host(Shape<Rank> shape, F&& fill) {
+    const View<U, Rank> out{values_.template allocate<U>(shape.size()), shape};
+    if constexpr (B::host_accessible) {
+      fill(out);
+    } else {
+      const View<U, Rank> host{payloads_.template allocate<U>(shape.size()), shape};
+      fill(host);
+      backend_->transfer(out.data, host.data, static_cast<std::size_t>(shape.size()) * sizeof(U));
+    }
+    return out;
+  }
+  /// What a view of the backend's memory holds, where the host may read it, until reset(). On a device backend a copy, for which the
+  /// step waits.
+  template <class U, int Rank>
+  View<const U, Rank> on_host(View<const U, Rank> x) {
+    if constexpr (B::host_accessible) {
+      return x;
+    } else {
+      U* const host = payloads_.template allocate<U>(x.size());
+      if (x.size() > 0) backend_->transfer(host, x.data, static_cast<std::size_t>(x.size()) * sizeof(U));
+      return {host, x.shape};
+    }
+  }
 
   /// A value that needs no gradient. The memory must outlive the tape's use of it.
   template <int Rank>

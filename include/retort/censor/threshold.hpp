@@ -66,16 +66,17 @@ struct Threshold {
     using T = typename decltype(logits.value)::value_type;
     require<shape_error>(!std::is_same_v<Measure, LabelLoss> || exchange.labels.size() == logits.extent(0),
                          "censor::Threshold: the loss needs a label per row, got ", exchange.labels.size(), " for ", logits.extent(0), " rows");
-    const auto log_p = log_softmax(tape, logits).value;
-    const View<T, 1> weights = tape.allocate(Shape<1>{logits.extent(0)});
-    for (index_t i = 0; i < weights.size(); ++i) {
-      if constexpr (std::is_same_v<Measure, LabelLoss>)
-        require<value_error>(exchange.labels.data[i] >= 0 && exchange.labels.data[i] < log_p.extent(1), "censor::Threshold: label ",
-                             exchange.labels.data[i], " of row ", i, " is outside [0, ", log_p.extent(1), ")");
-      const double m = static_cast<double>(Measure::of(log_p.row(i), log_p.extent(1), exchange.labels.empty() ? 0 : exchange.labels.data[i]));
-      weights.data[i] = low <= m && m <= high ? T(1) : static_cast<T>(outside);
-    }
-    exchange.weights = weights;
+    const auto log_p = tape.on_host(log_softmax(tape, logits).value);
+    const auto labels = tape.on_host(exchange.labels);
+    exchange.weights = tape.from_host(Shape<1>{logits.extent(0)}, [&](View<T, 1> weights) {
+      for (index_t i = 0; i < weights.size(); ++i) {
+        if constexpr (std::is_same_v<Measure, LabelLoss>)
+          require<value_error>(labels.data[i] >= 0 && labels.data[i] < log_p.extent(1), "censor::Threshold: label ", labels.data[i], " of row ", i,
+                               " is outside [0, ", log_p.extent(1), ")");
+        const double m = static_cast<double>(Measure::of(log_p.row(i), log_p.extent(1), labels.empty() ? 0 : labels.data[i]));
+        weights.data[i] = low <= m && m <= high ? T(1) : static_cast<T>(outside);
+      }
+    });
   }
   std::string describe() const {
     return retort::detail::concat("keep ", Whose::describe(), Measure::describe(), " in [", low, ", ", high, "], others ", outside);

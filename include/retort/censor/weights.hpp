@@ -11,14 +11,14 @@ namespace detail {
 template <class E>
 auto look_up(const E& exchange, const std::vector<float>& table, const char* who) {
   using T = typename decltype(exchange.extras)::value_type;
-  const View<T, 1> out = exchange.tape.allocate(Shape<1>{exchange.ids.size()});
   require<value_error>(exchange.ids.size() > 0, who, ": the batch does not say where in the data set its samples stand; use source::Dataset");
-  for (index_t i = 0; i < out.size(); ++i) {
-    const index_t id = exchange.ids.data[i];
-    require<value_error>(id >= 0 && id < static_cast<index_t>(table.size()), who, ": no entry for sample ", id, ", there are ", table.size());
-    out.data[i] = static_cast<T>(table[static_cast<std::size_t>(id)]);
-  }
-  return out;
+  return exchange.tape.from_host(Shape<1>{exchange.ids.size()}, [&](View<T, 1> out) {
+    for (index_t i = 0; i < out.size(); ++i) {
+      const index_t id = exchange.ids.data[i];
+      require<value_error>(id >= 0 && id < static_cast<index_t>(table.size()), who, ": no entry for sample ", id, ", there are ", table.size());
+      out.data[i] = static_cast<T>(table[static_cast<std::size_t>(id)]);
+    }
+  });
 }
 template <class B>
 void check_table(const std::vector<float>& table, const Setup<B>& setup, const char* who) {

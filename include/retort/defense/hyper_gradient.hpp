@@ -46,6 +46,7 @@ void hyper_gradient(Tape<T, B>& tape, View<T, 2> delta, Inner&& inner, Outer&& o
   require<value_error>(options.terms >= 1 && options.eta > 0, "defense::hyper_gradient: expected at least 1 term and eta > 0, got ",
                        options.terms, " and ", options.eta);
   B& backend = tape.backend();
+  if constexpr (!B::host_accessible) backend.synchronize();  // no new tensors while launches are held back
   work.fit(delta.shape, parameters);
   const auto add_to = [&](View<T, 1> to, T factor, View<const T, 1> from, Write write = Write::add) {
     Kernels<B>::accumulate(backend, factor, from, to, write);

@@ -34,7 +34,7 @@ double search_perturbation(Tape<T, B>& tape, View<T, 2> delta, View<T, 2> m, Vie
     tape.reset();
     const Var<T, 2> d = tape.leaf(View<const T, 2>(delta));
     const Var<T, 1> loss = objective(tape, d);
-    value = static_cast<double>(loss.value.data[0]);
+    value = static_cast<double>(tape.item(loss));
     tape.backward(loss);
     const functor::AdamStep<T> adam{static_cast<T>(rate), T(0.9), T(0.999), T(1e-8), static_cast<T>(1 / (1 - std::pow(0.9, step))),
                                     static_cast<T>(1 / (1 - std::pow(0.999, step))), T(0), T(0)};
@@ -88,17 +88,26 @@ class RetrospectionBase : public Student {
       w.parameters = this->parameters();
     }
     if (w.delta.extent(1) != width || w.patched.extent(0) != n) {
+      if constexpr (!B::host_accessible) session.backend().synchronize();  // no new tensors while launches are held back
       for (auto* t : {&w.delta, &w.m, &w.v}) *t = Tensor<T, 2, B>(Shape{index_t{1}, width});
       w.patched = Tensor<T, 2, B>(Shape{n, index_t{1}});
       w.rows.resize(static_cast<std::size_t>(n));
     }
     Rng noise = rng.fork(0), choice = rng.fork(1);
-    for (T& d : w.delta) d = static_cast<T>(options.initial_noise * noise.normal());
     for (index_t i = 0; i < n; ++i) w.rows[static_cast<std::size_t>(i)] = i;
     choice.shuffle(w.rows);
     const auto count = std::clamp<index_t>(static_cast<index_t>(options.patched_portion * static_cast<double>(n)), 1, n);
-    Kernels<B>::fill(session.backend(), T(0), w.patched.view());
-    for (index_t i = 0; i < count; ++i) w.patched(w.rows[static_cast<std::size_t>(i)], 0) = T(1);
+    const auto set = [&](Tensor<T, 2, B>& to, auto&& fill) {
+      const View<const T, 2> from = session.from_host(to.shape(), fill);
+      Kernels<B>::accumulate(session.backend(), T(1), from.flat(), to.view().flat(), Write::replace);
+    };
+    set(w.delta, [&](View<T, 2> delta) {
+      for (T& d : delta) d = static_cast<T>(options.initial_noise * noise.normal());
+    });
+    set(w.patched, [&](View<T, 2> patched) {
+      std::fill(patched.begin(), patched.end(), T(0));
+      for (index_t i = 0; i < count; ++i) patched(w.rows[static_cast<std::size_t>(i)], 0) = T(1);
+    });
     ++w.calls;
     return w;
   }
@@ -120,8 +129,11 @@ class RetrospectionBase : public Student {
     tape.reset();
     NoGrad off(tape);
     const Var<T, 2> z = make();
-    if (to.shape() != z.shape()) to = Tensor<T, 2, B>(z.shape());
-    B::copy(to.data(), z.value.data, static_cast<std::size_t>(z.size()) * sizeof(T));
+    if (to.shape() != z.shape()) {
+      if constexpr (!B::host_accessible) tape.backend().synchronize();  // as in begin
+      to = Tensor<T, 2, B>(z.shape());
+    }
+    Kernels<B>::accumulate(tape.backend(), T(1), z.value.flat(), to.view().flat(), Write::replace);
   }
   model_type& model() { return *model_; }
   /// The model that is attacked: a frozen teacher in evaluation mode, the student itself in training mode.

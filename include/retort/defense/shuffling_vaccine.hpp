@@ -80,8 +80,7 @@ class ShufflingVaccine {
         auto pass = Pass<T, B>::frozen(tape);
         const Var<T, 2> s = policy_->shuffled_->answer(pass, Question<decltype(ex.input)>{ex.input, {}, Block::source});
         tape.set_recording(recording);
-        const View<std::uint8_t, 1> mask{tape.template allocate_raw<std::uint8_t>(t.extent(0)), {t.extent(0)}};
-        const index_t suspicious = suspicion(t.value, s.value, mask);
+        const auto [mask, suspicious] = suspicious_rows(tape, t.value, s.value);
         outcome.mask_rate = static_cast<double>(suspicious) / static_cast<double>(t.extent(0));
         return add(tape, objective, scale(tape, -o.lambda, vaccine_penalty<T, B>(tape, t, s, mask, suspicious)));
       });
@@ -111,7 +110,7 @@ class ShufflingVaccine {
           const auto x = tape_.constant(kept.view());
           const auto t = result_of(policy_->shuffled_->original().forward(pass, x));
           const auto s = policy_->shuffled_->answer(pass, Question<std::remove_const_t<decltype(x)>>{x, {}, Block::source});
-          vaccine_scores(t.value, s.value, scores);
+          vaccine_scores(tape_.on_host(t.value), tape_.on_host(s.value), scores);
         }
       };
       select_vaccine(*policy_->shuffled_, draws(), o.selection, score, policy_->outcome_);

@@ -62,23 +62,24 @@ class SoftSuppress : public Inner {
     using T = typename decltype(t)::value_type;
     using B = context_of<Backend>;
     const index_t n = t.extent(0);
-    const View<std::uint8_t, 1> mask{tape.template allocate_raw<std::uint8_t>(n), {n}};
-    {
+    const auto [mask, suspicious] = [&] {
       NoGrad off(tape);
       auto pass = Pass<T, B>::frozen(tape);
-      suspicion(t.value, shuffled_->answer(pass, Question<decltype(ex.input)>{ex.input, ex.ids, ex.turn}).value, mask);
-    }
-    const View<T, 1> weights = tape.allocate(Shape<1>{n});
-    suppress(View<const std::uint8_t, 1>(mask), options.lambda, weights);
-    const index_t suspicious = std::count(mask.begin(), mask.end(), 1);
-    if (options.bound < std::numeric_limits<double>::infinity())
-      for (index_t i = 0; i < n; ++i)
-        if (mask.data[i] && divergence<T>(t.value, result_of(ex.student).value, i) >= options.bound * divergence<T>(t.value, {}, i)) weights.data[i] = 0;
+      return suspicious_rows(tape, t.value, shuffled_->answer(pass, Question<decltype(ex.input)>{ex.input, ex.ids, ex.turn}).value);
+    }();
+    const auto marked = tape.on_host(mask);
+    const auto teacher = tape.on_host(t.value), student = tape.on_host(result_of(ex.student).value);
+    const auto given = tape.on_host(ex.weights);
+    ex.weights = tape.from_host(Shape<1>{n}, [&](View<T, 1> weights) {
+      suppress(marked, options.lambda, weights);
+      if (options.bound < std::numeric_limits<double>::infinity())
+        for (index_t i = 0; i < n; ++i)
+          if (marked.data[i] && divergence<T>(teacher, student, i) >= options.bound * divergence<T>(teacher, {}, i)) weights.data[i] = 0;
+      if (!given.empty())
+        for (index_t i = 0; i < n; ++i) weights.data[i] *= given.data[i];
+    });
     outcome_.mask_rate = static_cast<double>(suspicious) / static_cast<double>(n);
     without_kept_ += suspicious == n;
-    if (!ex.weights.empty())
-      for (index_t i = 0; i < n; ++i) weights.data[i] *= ex.weights.data[i];
-    ex.weights = weights;
   }
   /// N / kept on kept rows, -lambda N / suspicious on the others; all 0 where none is kept. (The loss divides by N.)
   template <class T>

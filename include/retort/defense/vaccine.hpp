@@ -31,6 +31,15 @@ index_t suspicion(View<const T, 2> teacher, View<const T, 2> shuffled, View<std:
   return count;
 }
 
+/// The mask in the tape's memory, and how many it holds.
+template <class T, class B>
+std::pair<View<const std::uint8_t, 1>, index_t> suspicious_rows(Tape<T, B>& tape, View<const T, 2> teacher, View<const T, 2> shuffled) {
+  const auto t = tape.on_host(teacher), s = tape.on_host(shuffled);
+  index_t count = 0;
+  const auto mask = tape.template from_host<std::uint8_t>(Shape<1>{t.extent(0)}, [&](View<std::uint8_t, 1> m) { count = suspicion(t, s, m); });
+  return {mask, count};
+}
+
 /// R(x) = sum_i m_i KL(softmax t_i || softmax t~_i) / C / sum_i m_i, the mask constant, gradients to both logits; 0 without
 /// gradient where the mask is empty. `loss::Masked` divides by N, hence the factor.
 template <class T, class B>

@@ -260,9 +260,10 @@ struct OverhaulFeature {
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 4> s, Var<T, 4> t, const Tapped& teacher) const {
     static_assert(requires { teacher.gamma; }, "retort: OFD needs the teacher's batch norm at its tap: put nn::Reveal<Tag, nn::BatchNorm> there in "
                                                "place of the layer and an nn::Tap; see retort/nn/reveal.hpp");
-    const View<T, 4> margin = tape.allocate(Shape<4>{1, 1, 1, t.extent(3)});
-    for (index_t c = 0; c < margin.size(); ++c)
-      margin.data[c] = static_cast<T>(overhaul_margin(static_cast<double>(teacher.gamma.value.data[c]), static_cast<double>(teacher.beta.value.data[c])));
+    const auto gamma = tape.on_host(teacher.gamma.value), beta = tape.on_host(teacher.beta.value);
+    const View<T, 4> margin = tape.from_host(Shape<4>{1, 1, 1, t.extent(3)}, [&](View<T, 4> m) {
+      for (index_t c = 0; c < m.size(); ++c) m.data[c] = static_cast<T>(overhaul_margin(static_cast<double>(gamma.data[c]), static_cast<double>(beta.data[c])));
+    });
     return distance(tape, s, t, tape.constant(margin));
   }
   /// The same with margins of shape (1, 1, 1, C).

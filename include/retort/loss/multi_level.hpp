@@ -83,6 +83,7 @@ struct MultiLevel {
   }
   template <class T, class B>
   static Masks<T> masks_of(Tape<T, B>& tape, Var<T, 2> teacher) {
+    static_assert(B::host_accessible, "retort: the masks of loss::MultiLevel are found on the host; use the CPU backend");
     const auto p = softmax(tape, teacher);
     const index_t n = p.extent(0), c = p.extent(1);
     T* sure = tape.template allocate_raw<T>(n);

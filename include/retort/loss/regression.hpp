@@ -33,9 +33,9 @@ struct WeightedSquares {
                          to_string(s.shape()));
     double total = 0;
     for (const double w : weights) total += w;
-    const View<T, 2> factor = tape.allocate(Shape<2>{1, s.extent(1)});
-    for (index_t i = 0; i < s.extent(1); ++i)
-      factor.data[i] = static_cast<T>(weights[static_cast<std::size_t>(i)] / total / static_cast<double>(s.extent(0)));
+    const View<T, 2> factor = tape.from_host(Shape<2>{1, s.extent(1)}, [&](View<T, 2> f) {
+      for (index_t i = 0; i < s.extent(1); ++i) f.data[i] = static_cast<T>(weights[static_cast<std::size_t>(i)] / total / static_cast<double>(s.extent(0)));
+    });
     const auto d = subtract(tape, s, t);
     return sum(tape, multiply(tape, multiply(tape, d, d), tape.constant(factor)));
   }

@@ -1,11 +1,23 @@
 #pragma once
 // Losses on relations between the samples of a batch, from features N x D (maps are flattened). Same form as loss/feature.hpp.
 
+#include <numeric>
 #include <retort/autograd/ops_loss.hpp>
 #include <retort/loss/feature.hpp>
 #include <retort/loss/forward_kl.hpp>
 
 namespace retort::loss {
+
+namespace detail {
+/// An N x N constant with `at(i, j)` in place (i, j).
+template <class T, class B, class F>
+Var<T, 2> pair_constant(Tape<T, B>& tape, index_t n, F&& at) {
+  return tape.constant(tape.from_host(Shape<2>{n, n}, [&](View<T, 2> table) {
+    for (index_t i = 0; i < n; ++i)
+      for (index_t j = 0; j < n; ++j) table(i, j) = at(i, j);
+  }));
+}
+}  // namespace detail
 
 /// Similarity preserving (Tung & Mori 2019): ||G(t) - G(s)||_F^2 / N^2 with G = F F^T, rows scaled to norm 1. Weight 3000.
 struct SimilarityPreserving {
@@ -28,9 +40,8 @@ struct CorrelationCongruence {
     const index_t n = s.extent(0);
     detail::require_pairs("loss::CorrelationCongruence", n);
     const auto delta = activate(tape, functor::Magnitude{}, subtract(tape, s, t));
-    auto* rows = tape.template allocate_raw<std::int32_t>(n);
-    for (index_t i = 0; i < n; ++i) rows[i] = static_cast<std::int32_t>(i);
-    const auto part = [&](index_t from) { return gather_rows(tape, delta, View<const std::int32_t, 1>{rows + from, {n - 1}}); };
+    const View<std::int32_t, 1> rows = tape.template from_host<std::int32_t>(Shape<1>{n}, [](View<std::int32_t, 1> to) { std::iota(to.begin(), to.end(), 0); });
+    const auto part = [&](index_t from) { return gather_rows(tape, delta, View<const std::int32_t, 1>{rows.data + from, {n - 1}}); };
     return scale(tape, T(1) / static_cast<T>(n - 1), sum(tape, multiply(tape, part(0), part(1))));
   }
 };
@@ -42,15 +53,13 @@ struct RelationalDistance {
   Var<T, 1> operator()(Tape<T, B>& tape, Var<T, R> s, Var<T, R> t) const {
     const index_t n = s.extent(0);
     detail::require_pairs("loss::RelationalDistance", n);
-    const View<T, 2> off = tape.allocate(Shape<2>{n, n});  // 1 off the diagonal
-    for (index_t i = 0; i < n; ++i)
-      for (index_t j = 0; j < n; ++j) off(i, j) = i == j ? T(0) : T(1);
+    const auto off = detail::pair_constant(tape, n, [](index_t i, index_t j) { return i == j ? T(0) : T(1); });
     const auto relative = [&](Var<T, R> x) {
       const auto f = flatten(tape, x);
       const auto square = sum_axis(tape, multiply(tape, f, f), 1);
       const auto apart = subtract(tape, add(tape, square, reshape(tape, square, Shape<2>{1, n})),
                                   scale(tape, T(2), matmul_transposed(tape, f, f)));
-      const auto d = multiply(tape, activate(tape, functor::Sqrt{1e-12}, apart), tape.constant(off));
+      const auto d = multiply(tape, activate(tape, functor::Sqrt{1e-12}, apart), off);
       const auto mean_distance = scale(tape, T(1) / static_cast<T>(n * (n - 1)), sum(tape, d));
       return divide(tape, d, reshape(tape, mean_distance, Shape<2>{1, 1}));
     };
@@ -73,13 +82,12 @@ struct RelationalAngle {
     double total = 0;
     for (index_t i = 0; i < n; ++i)
       total += static_cast<double>(tape.add_part([&] {
-        auto* row = tape.template allocate_raw<std::int32_t>(1);
-        row[0] = static_cast<std::int32_t>(i);
-        const View<T, 2> others = tape.allocate(Shape<2>{n, 1});  // 0 for the anchor itself: it has no direction, no gradient
-        Kernels<B>::fill(tape.backend(), T(1), others);
-        others(i, 0) = T(0);
+        const View<const std::int32_t, 1> row = tape.template from_host<std::int32_t>(Shape<1>{1}, [&](View<std::int32_t, 1> to) { to(0) = static_cast<std::int32_t>(i); });
+        const View<T, 2> others = tape.from_host(Shape<2>{n, 1}, [&](View<T, 2> to) {
+          for (index_t j = 0; j < n; ++j) to(j, 0) = j == i ? T(0) : T(1);  // the anchor itself has no direction, no gradient
+        });
         const auto cosines = [&](Var<T, 2> f) {
-          const auto apart = subtract(tape, f, gather_rows(tape, f, View<const std::int32_t, 1>{row, {1}}));
+          const auto apart = subtract(tape, f, gather_rows(tape, f, row));
           const auto e = multiply(tape, normalized(tape, apart, 1), tape.constant(others));
           return matmul_transposed(tape, e, e);
         };
@@ -114,15 +122,6 @@ namespace detail {
 template <class T>
 constexpr T withheld(double temperature) {
   return static_cast<T>(-1e4 * temperature);
-}
-/// An N x N constant with `at(i, j)` in place (i, j), for the host to fill.
-template <class T, class B, class F>
-Var<T, 2> pair_constant(Tape<T, B>& tape, index_t n, F&& at) {
-  static_assert(B::host_accessible, "retort: losses over the pairs of a batch fill tables on the host; train them on the CPU backend");
-  const View<T, 2> table = tape.allocate(Shape<2>{n, n});
-  for (index_t i = 0; i < n; ++i)
-    for (index_t j = 0; j < n; ++j) table(i, j) = at(i, j);
-  return tape.constant(table);
 }
 }  // namespace detail
 

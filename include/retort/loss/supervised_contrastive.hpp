@@ -21,18 +21,20 @@ struct SupervisedContrastive {
   double weight = 1;
 
   template <class T, class B>
-  Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 2> rows, View<const std::int32_t, 1> labels) const {
+  Var<T, 1> operator()(Tape<T, B>& tape, Var<T, 2> rows, View<const std::int32_t, 1> classes) const {
     const index_t n = rows.extent(0);
+    const auto labels = tape.on_host(classes);
     require<shape_error>(labels.size() == n, "loss::SupervisedContrastive: expected ", n, " labels, got ", labels.size());
     require<value_error>(temperature > 0, "loss::SupervisedContrastive: expected a temperature above 0, got ", temperature);
-    const View<T, 1> counts = tape.allocate(Shape<1>{n});  // 1: the anchor has a positive
     index_t anchors = 0;
-    for (index_t i = 0; i < n; ++i) {
-      bool any = false;
-      for (index_t j = 0; j < n && !any; ++j) any = j != i && labels.data[i] == labels.data[j];
-      counts(i) = any ? T(1) : T(0);
-      anchors += any;
-    }
+    const View<T, 1> counts = tape.from_host(Shape<1>{n}, [&](View<T, 1> to) {  // 1: the anchor has a positive
+      for (index_t i = 0; i < n; ++i) {
+        bool any = false;
+        for (index_t j = 0; j < n && !any; ++j) any = j != i && labels.data[i] == labels.data[j];
+        to(i) = any ? T(1) : T(0);
+        anchors += any;
+      }
+    });
     if (anchors == 0) return scale(tape, T(0), sum(tape, rows));
     const auto z = normalized(tape, rows, 1);
     const T off = detail::withheld<T>(temperature);

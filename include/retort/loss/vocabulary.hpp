@@ -67,9 +67,10 @@ struct OnSharedVocabulary {
     detail::replace_result(seen.student, shared("student", result_of(exchange.student), map.student()));
     detail::replace_result(seen.teacher, shared("teacher", result_of(exchange.teacher), map.teacher()));
     if (exchange.labels.size() > 0) {
-      auto* labels = tape.template allocate_raw<std::int32_t>(exchange.labels.size());
-      for (index_t i = 0; i < exchange.labels.size(); ++i) labels[i] = map.label(exchange.labels.data[i]);
-      seen.labels = {labels, exchange.labels.shape};
+      const auto labels = tape.on_host(exchange.labels);
+      seen.labels = tape.template from_host<std::int32_t>(labels.shape, [&](View<std::int32_t, 1> to) {
+        for (index_t i = 0; i < labels.size(); ++i) to(i) = map.label(labels(i));
+      });
     }
     return loss::evaluate(inner, seen);
   }

@@ -57,9 +57,11 @@ struct Embedding {
   /// Throws value_error when an id leaves the table.
   template <class T, class B>
   Var<T, 2> forward(State<T, B>& s, Pass<T, B>& pass, Var<T, 2> ids) const {
-    auto* index = pass.tape.template allocate_raw<std::int32_t>(ids.size());
-    for (index_t i = 0; i < ids.size(); ++i) index[i] = static_cast<std::int32_t>(ids.value.data[i]);
-    const auto rows = gather_rows(pass.tape, s.table.var(pass), View<const std::int32_t, 1>{index, {ids.size()}});
+    const auto numbers = pass.tape.on_host(ids.value);
+    const View<const std::int32_t, 1> index = pass.tape.template from_host<std::int32_t>(Shape<1>{ids.size()}, [&](View<std::int32_t, 1> to) {
+      for (index_t i = 0; i < ids.size(); ++i) to(i) = static_cast<std::int32_t>(numbers.data[i]);
+    });
+    const auto rows = gather_rows(pass.tape, s.table.var(pass), index);
     return reshape(pass.tape, rows, Shape<2>{ids.extent(0), ids.extent(1) * width});
   }
   std::string describe() const { return detail::concat("Embedding(", tokens, ", ", width, ")"); }

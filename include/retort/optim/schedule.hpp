@@ -90,8 +90,9 @@ struct ReduceOnPlateau {
 };
 
 /// A rule and an optional linear warm-up over the first `warmup` epochs:
-/// `.schedule = {.rule = optim::Cosine{}, .warmup = 5}`. A rule of one's own: a struct derived from Schedule whose `factor` hides
-/// this one, as the member `schedule` of a struct derived from an optimiser.
+/// `.schedule = {.rule = optim::Cosine{}, .warmup = 5}`. A rule of one's own: a struct derived from Schedule whose `factor` and
+/// `describe` hide these, as the member `schedule` of a struct derived from an optimiser, whose `describe` names it: a run resumes
+/// only under the same description.
 struct Schedule {
   std::variant<Constant, Step, MultiStep, Cosine, CosineWarmRestarts, ReduceOnPlateau> rule = Constant{};
   double warmup = 0;

@@ -81,9 +81,9 @@ class Generator {
       tape.reset();
       learner_.zero_grad();
       auto pass = Pass<T, B>::training(tape, rng.fork(0));
-      const auto images = result_of(policy_->network().forward(pass, tape.constant(latents_.view())));
+      const auto images = result_of(policy_->network().forward(pass, latents_on(tape)));
       const auto value = synthesis_loss(method, tape, images, {}, observer_, progress, rng, policy_->objective, extra);
-      const double number = static_cast<double>(value.value.data[0]);
+      const double number = static_cast<double>(tape.item(value));
       require<value_error>(is_finite(number), "source::Generator: the objective is not finite (", number, ") in epoch ", progress.epoch,
                            ", step ", progress.step, "; lower the generator's learning rate");
       tape.backward(value);
@@ -102,14 +102,17 @@ class Generator {
       tape_.reset();
       NoGrad off(tape_);
       Pass<T, B> pass{tape_, true, false, BatchStatistics::batch, stream_.fork(~static_cast<std::uint64_t>(at_))};
-      batch = {result_of(policy_->network().forward(pass, tape_.constant(latents_.view()))).value, {}, {}};
+      batch = {result_of(policy_->network().forward(pass, latents_on(tape_))).value, {}, {}};
+    }
+    Var<T, 2> latents_on(Tape<T, B>& tape) {
+      return tape.constant(tape.from_host(latents_.shape(), [&](View<T, 2> z) { std::copy(latents_.begin(), latents_.end(), z.begin()); }));
     }
 
     Generator* policy_;
     std::uint64_t seed_;
     Rng stream_;
     index_t at_ = 0;
-    Tensor<T, 2, B> latents_;
+    Tensor<T, 2> latents_;
     Tape<T, B> tape_;  // holds the batch until the next one
     BatchNormObserver<T> observer_;
     Learner<optim::Adam, T, B> learner_;

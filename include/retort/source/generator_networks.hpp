@@ -35,10 +35,10 @@ struct Standardize : nn::Stateless {
     const index_t channels = x.extent(3);
     require<shape_error>(static_cast<index_t>(mean.size()) == channels && mean.size() == deviation.size(), describe(), ": input ",
                          to_string(x.shape()));
-    const View<T, 4> m = pass.tape.allocate(Shape<4>{1, 1, 1, channels}), d = pass.tape.allocate(m.shape);
-    std::copy(mean.begin(), mean.end(), m.begin());
-    std::copy(deviation.begin(), deviation.end(), d.begin());
-    return divide(pass.tape, subtract(pass.tape, x, pass.tape.constant(m)), pass.tape.constant(d));
+    const auto row = [&](const std::vector<float>& of) {
+      return pass.tape.constant(pass.tape.from_host(Shape<4>{1, 1, 1, channels}, [&](View<T, 4> to) { std::copy(of.begin(), of.end(), to.begin()); }));
+    };
+    return divide(pass.tape, subtract(pass.tape, x, row(mean)), row(deviation));
   }
   std::string describe() const { return retort::detail::concat("Standardize(", mean.size(), " channels)"); }
 };

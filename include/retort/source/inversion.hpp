@@ -24,6 +24,9 @@ namespace detail {
 /// The part of a State that keeps a pool of images and draws the student's batches from it, through the augmentation.
 template <class T, class B, class Policy>
 class PooledState {
+  static_assert(B::host_accessible, "retort: sources that invert a teacher keep and augment their images on the host; use the CPU backend, or a generator; see "
+                                    "retort/source/generator.hpp");
+
  public:
   using batch_type = Batch<T, 4>;
 

@@ -143,12 +143,15 @@ struct AdversarialWhereAgreed {
     const index_t n = s.extent(0);
     auto* mine = ex.tape.template allocate_raw<std::int32_t>(n);
     auto* theirs = ex.tape.template allocate_raw<std::int32_t>(n);
-    auto* mask = ex.tape.template allocate_raw<std::uint8_t>(n);
     using K = Kernels<std::remove_cvref_t<decltype(ex.tape.backend())>>;
     K::arg_max_rows(ex.tape.backend(), s.value, mine);
     K::arg_max_rows(ex.tape.backend(), t.value, theirs);
-    for (index_t i = 0; i < n; ++i) mask[i] = mine[i] == theirs[i];
-    const auto kl = row_loss(ex.tape, loss::Masked{loss::KlBatch{}}, RowLossInputs<T>{.student = s, .teacher = t, .mask = {mask, {n}}});
+    const auto classes = [&](const std::int32_t* c) { return ex.tape.on_host(View<const std::int32_t, 1>{c, {n}}); };
+    const auto a = classes(mine), b = classes(theirs);
+    const auto mask = ex.tape.template from_host<std::uint8_t>(Shape<1>{n}, [&](View<std::uint8_t, 1> m) {
+      for (index_t i = 0; i < n; ++i) m(i) = a(i) == b(i);
+    });
+    const auto kl = row_loss(ex.tape, loss::Masked{loss::KlBatch{}}, RowLossInputs<T>{.student = s, .teacher = t, .mask = mask});
     return scale(ex.tape, static_cast<T>(-weight), kl);
   }
 };
@@ -187,9 +190,10 @@ struct TotalVariation {
     const index_t channels = x.extent(3);
     // A difference is a convolution of each channel by itself with -1 and 1.
     const auto differences = [&](int height, int width, int minus, int plus) {
-      const auto kernel = tape.allocate(Shape<4>{height, width, 1, channels});
-      std::fill(kernel.begin(), kernel.end(), T(0));
-      for (index_t c = 0; c < channels; ++c) kernel.data[minus * channels + c] = T(-1), kernel.data[plus * channels + c] = T(1);
+      const auto kernel = tape.from_host(Shape<4>{height, width, 1, channels}, [&](View<T, 4> k) {
+        std::fill(k.begin(), k.end(), T(0));
+        for (index_t c = 0; c < channels; ++c) k.data[minus * channels + c] = T(-1), k.data[plus * channels + c] = T(1);
+      });
       const auto d = conv2d(tape, Conv2dGeometry{.kernel_h = height, .kernel_w = width, .padding = 0, .groups = static_cast<int>(channels)}, x,
                             tape.constant(kernel), no_bias<T>());
       return mean(tape, activate(tape, functor::Magnitude{}, d));

@@ -16,6 +16,7 @@ struct TwoViews {
 
   template <class T, class B, class Data>
   class State {
+    static_assert(B::host_accessible, "retort: source::TwoViews augments on the host; use the CPU backend");
     static_assert(std::is_same_v<T, float> && data::rank_of<Data> == 4, "retort: source::TwoViews augments float images, a Dataset<4>; see retort/source/two_views.hpp");
 
    public:

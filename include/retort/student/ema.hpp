@@ -10,6 +10,7 @@ namespace retort::student {
 /// teacher). Running statistics are averaged alike.
 template <class Architecture, class Backend = Cpu>
 class Ema : public Trainable<Architecture, Backend> {
+  static_assert(context_of<Backend>::host_accessible, "retort: student::Ema averages on the host; use the CPU backend");
   using base = Trainable<Architecture, Backend>;
 
  public:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <retort/autograd/ops_nn.hpp>
+#include <retort/functor/distance.hpp>
 #include <retort/method/roles.hpp>
 #include <tuple>
 
@@ -15,6 +16,7 @@ struct LogitMean {
     ((total = add(tape, total, rest)), ...);
     return scale(tape, T(1) / T(1 + sizeof...(rest)), total);
   }
+  std::string describe() const { return "mean of logits"; }
 };
 /// Logits z with softmax(z / temperature) = the mean of the members' softmax(t / temperature): averaging probabilities is
 /// what minimises the mean KL to the members. `temperature` must be the soft-target loss's.
@@ -29,12 +31,11 @@ struct ProbabilityMean {
     auto p = [&](Var<T, 2> z) { return softmax(tape, scale(tape, inverse, z)); };
     Var<T, 2> total = p(first);
     ((total = add(tape, total, p(rest))), ...);
-    const View<T, 2> z = tape.allocate(total.shape());
-    for (index_t i = 0; i < z.size(); ++i)  // the floor keeps the logarithm finite where every member underflows
-      z.data[i] = static_cast<T>(temperature) *
-                  std::log(std::max(total.value.data[i] / T(1 + sizeof...(rest)), std::numeric_limits<T>::min()));
-    return tape.constant(z);
+    // the smallest number keeps the logarithm finite where every member underflows
+    const auto mean = add_constant(tape, scale(tape, T(1) / T(1 + sizeof...(rest)), total), std::numeric_limits<T>::min());
+    return scale(tape, static_cast<T>(temperature), activate(tape, functor::Log{}, mean));
   }
+  std::string describe() const { return retort::detail::concat("mean of probabilities at ", temperature); }
 };
 
 /// Several teachers answer as one. How their answers are averaged has no default: it changes the target.
@@ -56,11 +57,23 @@ class Ensemble {
   }
   template <class T, class B, class E>
   Var<T, 2> answer(Pass<T, B>& pass, const E& batch) {
-    return std::apply([&](auto&... t) { return average_(pass.tape, result_of(t.answer(pass, batch))...); }, teachers_);
+    return std::apply(
+        [&](auto&... t) {
+          return [&](auto first, auto... rest) {
+            const auto same = [&](const auto& z) {
+              require<shape_error>(z.shape() == first.shape(), "teacher::Ensemble: one member answers with ", to_string(first.shape()), ", another with ",
+                                   to_string(z.shape()), "; an ensemble averages over the same classes");
+            };
+            (same(rest), ...);
+            return average_(pass.tape, first, rest...);
+          }(result_of(t.answer(pass, batch))...);
+        },
+        teachers_);
   }
   std::string describe() const {
     std::string out = "ensemble of";
     std::apply([&](const auto&... t) { ((out += " [" + t.describe() + "]"), ...); }, teachers_);
+    if constexpr (requires { average_.describe(); }) out += ", " + average_.describe();
     return out;
   }
 
