@@ -42,13 +42,13 @@ std::vector<double> defended(bool graphs) {
   Network<Net, Backend> teacher(net(4), 1), student(net(3), 2);
   Network<source::DataFreeNet, Backend> generator(source::data_free_generator(4, 4, 4, 1, 2, 1, {{0.5f}, {0.25f}}), 3);
   Method method{teacher,
-                {student, teacher, {.start = 0.5, .search_steps = 2, .neumann = {.terms = 2}}},
+                {student, teacher, {.start = 0.5, .search_steps = 1, .neumann = {.terms = 2}}},
                 {},
                 {},
                 {{generator, {.latent = 4, .batches_per_epoch = 3, .generator_steps = 1, .student_steps = 2}},
                  teacher,
-                 {.shuffle = {.clones = 2, .layers = 1}, .until = 0.75, .pseudo_test_batches = 3, .skipped_batches = 1, .selection = {.tail = -1}}}};
-  FitOptions options{.epochs = 4, .batch_size = 6, .seed = 3};
+                 {.shuffle = {.clones = 2, .layers = 1}, .until = 0.75, .pseudo_test_batches = 2, .skipped_batches = 1, .selection = {.tail = -1}}}};
+  FitOptions options{.epochs = 2, .batch_size = 4, .seed = 3};
   options.cuda_graphs = graphs;
   const Report report = fit(method, data::None{}, optim::Adam{.lr = 0.01f}, options);
   CHECK(method.student_policy().calls() > 0);
