@@ -16,6 +16,13 @@
 #include <support.hpp>
 #include <vector>
 
+/// What the CPU gives, in a build that has its kernels.
+#if defined(RETORT_ON_DEVICE)
+#define RETORT_CPU_SIDE(cpu, cuda) cuda
+#else
+#define RETORT_CPU_SIDE(cpu, cuda) cpu
+#endif
+
 namespace test {
 
 using namespace retort;

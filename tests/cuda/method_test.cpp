@@ -13,13 +13,6 @@
 
 #include "fixture.hpp"
 
-/// What the CPU gives, in a build that has its kernels.
-#if defined(RETORT_ON_DEVICE)
-#define RETORT_CPU_SIDE(cpu, cuda) cuda
-#else
-#define RETORT_CPU_SIDE(cpu, cuda) cpu
-#endif
-
 namespace {
 
 using namespace retort;

@@ -15,12 +15,6 @@
 
 #include "fixture.hpp"
 
-#if defined(RETORT_ON_DEVICE)
-#define RETORT_CPU_SIDE(cpu, cuda) cuda
-#else
-#define RETORT_CPU_SIDE(cpu, cuda) cpu
-#endif
-
 namespace {
 
 using namespace retort;

@@ -95,7 +95,7 @@ struct Contrastive {
     auto& tape = exchange.tape;
     using T = typename std::remove_reference_t<decltype(tape)>::value_type;
     using B = typename std::remove_reference_t<decltype(tape)>::backend_type;
-    static_assert(B::host_accessible, "retort: loss::Contrastive keeps its memory bank on the host; use the CPU backend");
+    static_assert(B::host_accessible, "retort: loss::Contrastive draws from its memory bank on the host; use the CPU backend");
     const index_t n = result_of(exchange.student).extent(0), samples = static_cast<index_t>(state.labels.size());
     require<value_error>(exchange.ids.size() == n, "loss::Contrastive: expected the ids of ", n, " samples, got ", exchange.ids.size(),
                          "; the source must name its samples");
